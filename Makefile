@@ -1,0 +1,100 @@
+# mbs: build, test, demo. `make help` lists the targets.
+#
+#   make demo | make test     install what is missing, build, run
+#   make BUILD=debug          -O1 -g and poisoned buffers          (default release)
+#   make REAL=double          the engine computes in double        (default float)
+#   make SAN=address,undefined
+#   make WERROR=1             warnings are errors                  (CI)
+# Objects live in build/<kind>-<real>[-san]/, so builds never mix; build/mbs is always the release float program.
+
+BUILD  ?= release
+REAL   ?= float
+SAN    ?=
+WERROR ?=
+comma  := ,
+
+.DEFAULT_GOAL := all
+DIR   := build/$(BUILD)-$(REAL)$(if $(SAN),-san)
+TRIPLE := $(shell g++ -print-multiarch 2>/dev/null)
+# Both builds of OpenBLAS may be installed; plain -lopenblas then takes the pthread one, which fights with OpenMP.
+BLAS_DIR ?= /usr/lib/$(TRIPLE)/openblas-openmp
+
+CXX      := g++
+CPPFLAGS := -I. -I$(BLAS_DIR:/usr/lib/%=/usr/include/%) -MMD -MP $(if $(filter double,$(REAL)),-DMBS_REAL_DOUBLE) \
+            $(if $(filter debug,$(BUILD)),-DMBS_POISON)
+CXXFLAGS := -std=c++20 -fopenmp -pthread -g $(if $(filter debug,$(BUILD)),-O1,-O3) \
+            -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(WERROR),-Werror) \
+            $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+LDFLAGS  := -fopenmp -pthread $(if $(SAN),-fsanitize=$(SAN)) -L$(BLAS_DIR) -Wl,-rpath,$(BLAS_DIR)
+LDLIBS   := -lopenblas -lhwy -lfmt -lz
+
+LIB_SRC  := $(sort $(wildcard engine/*.cpp layers/*.cpp layers/*/*.cpp mbs/*.cpp wavecore/*.cpp datasets/*.cpp \
+            $(filter-out apps/main.cpp,$(wildcard apps/*.cpp))))
+TEST_SRC := $(sort $(wildcard tests/*.cpp tests/*/*.cpp))
+objects   = $(1:%.cpp=$(DIR)/obj/%.o)
+
+.PHONY: all test run-tests demo setup check check-deps check-format format sanitize double clean help FORCE
+
+all: $(DIR)/mbs $(if $(filter build/release-float,$(DIR)),build/mbs)  ## build the program (build/mbs)
+
+test: setup  ## install what is missing, build and run all tests
+	@$(MAKE) --no-print-directory all run-tests
+
+demo: setup  ## install what is missing, build, train ResNet-20 in two orders on real images (under 5 minutes)
+	@$(MAKE) --no-print-directory all
+	@build/mbs demo
+
+setup:  ## install the Debian packages that are missing (with sudo where not root)
+	@./setup.sh
+
+run-tests: $(DIR)/tests all  ## run the tests without looking at packages
+	@MBS_PROGRAM=$(DIR)/mbs $(DIR)/tests
+
+check: run-tests double sanitize check-deps check-format  ## everything that CI checks
+
+double:  ## gradient checks to 1e-7: the tests with the engine computing in double
+	@$(MAKE) --no-print-directory REAL=double all run-tests
+
+sanitize:  ## the tests under the address and undefined-behaviour sanitizers
+	@$(MAKE) --no-print-directory SAN=address$(comma)undefined all run-tests
+
+check-deps:  ## no folder includes what DESIGN forbids (docs/architecture.md), and the check sees a planted fault
+	@tests/check_deps.sh
+
+SOURCES = $(wildcard engine/*.[ch]* layers/*.[ch]* layers/*/*.[ch]* mbs/*.[ch]* wavecore/*.[ch]* datasets/*.[ch]* \
+          apps/*.[ch]* tests/*.[ch]pp tests/*.h tests/*/*.[ch]pp tests/*/*.h)
+check-format:  ## the sources are formatted as .clang-format says
+	@clang-format --dry-run -Werror $(SOURCES)
+
+format:  ## format the sources
+	@clang-format -i $(SOURCES)
+
+clean:  ## remove everything that was built
+	rm -rf build
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+	@echo "builds in $(DIR)/ with $(CXX)"
+
+# --- rules ---
+
+build/mbs: $(DIR)/mbs
+	@ln -sf release-float/mbs $@
+
+$(DIR)/mbs: $(call objects,$(LIB_SRC) apps/main.cpp)
+	$(CXX) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+$(DIR)/tests: $(call objects,$(LIB_SRC) $(TEST_SRC))
+	$(CXX) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+$(DIR)/obj/%.o: %.cpp $(DIR)/flags
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -c $< -o $@
+
+# A stamp that changes when the flags do, so that changed flags rebuild and equal ones do not.
+FLAGS := $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(LDFLAGS) $(LDLIBS)
+$(DIR)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
+
+-include $(shell find $(DIR)/obj -name '*.d' 2>/dev/null)

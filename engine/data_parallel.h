@@ -1,0 +1,75 @@
+// A training step of all cores: each core walks the schedule over its own share of the mini-batch, one thread at a
+// time; threads take cores. Gradients of the cores are summed in core order, so the bits depend on the number of
+// cores and never on the number of threads.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/network.h"
+#include "engine/schedule.h"
+
+namespace mbs {
+
+/// A mini-batch in memory.
+struct Batch {
+  int samples = 0;
+  const real* images = nullptr;  ///< samples x Network::tensor(input()).shape
+  const int* labels = nullptr;   ///< samples; -1: unknown
+};
+
+/// Sums over the samples of a batch, in sample order.
+struct BatchResult {
+  double loss_sum = 0;
+  int correct = 0;  ///< samples whose most probable class (the first of equals) is the label
+};
+
+/// The share of core `core`: samples [begin, end) of `samples`; shares differ by at most one.
+struct Share {
+  int begin, end;
+  int size() const { return end - begin; }
+};
+Share core_share(int samples, int cores, int core);
+
+class Executor;
+
+/// Runs steps of a schedule on `cores` data-parallel cores with `threads` threads.
+class DataParallel {
+ public:
+  /// `batch`: the largest mini-batch it will be given. `schedule.batch` must be the largest share, ceil(batch / cores).
+  /// All memory is planned and allocated here, none later. Error: batch < cores, or an invalid schedule.
+  DataParallel(const Network&, const Schedule&, int batch, int cores, int threads);
+  ~DataParallel();
+
+  /// Forward and backward over the batch (cores <= samples <= the constructor's batch). Afterwards gradients() holds the
+  /// gradient of the mean loss, and the running statistics in `states` are updated. `recorders`: one per core or
+  /// empty; each sees the kernel calls of its core, on the thread that runs it.
+  /// Error: the loss is not finite; the message names the first layer whose output is not.
+  BatchResult step(const Batch&, const StepKey&, std::span<const real> params, std::span<real> states,
+                   std::span<Recorder* const> recorders = {});
+
+  /// Forward only (a schedule without backward passes), any number of samples up to the batch. `probabilities`, where
+  /// given, receives samples x classes.
+  BatchResult evaluate(const Batch&, std::span<const real> params, std::span<const real> states,
+                       std::span<real> probabilities = {});
+
+  /// As Network::params() lays it out.
+  std::span<const real> gradients() const { return gradients_; }
+  /// Bytes of all planned memory: activations, gradients, masks, working space.
+  int64_t planned_bytes() const;
+  int cores() const { return static_cast<int>(cores_.size()); }
+
+ private:
+  BatchResult collect(const Batch&, std::span<real> probabilities) const;
+  void sum_gradients();
+
+  const Network& network_;
+  int batch_, threads_;
+  std::vector<std::unique_ptr<Executor>> cores_;
+  std::vector<std::vector<real>> core_gradients_;
+  std::vector<real> gradients_;
+};
+
+}  // namespace mbs

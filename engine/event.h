@@ -1,0 +1,76 @@
+// What the executor tells an observer: one KernelEvent per kernel call. Events count elements and state facts of
+// order; what they cost is the observer's business. This header is all that wavecore/ sees of the engine.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace mbs {
+
+/// The direction of a pass.
+enum class Phase : uint8_t { forward, backward };
+
+/// What an operand of a kernel call is.
+enum class Role : uint8_t {
+  none,
+  feature,          ///< a layer's input or output
+  gradient,         ///< the gradient of a feature
+  weight,           ///< trained parameters
+  weight_gradient,  ///< partial sums of their gradients
+  relu_mask,        ///< one flag per output element, kept for backward
+  pool_index,       ///< one index per output element, kept for backward
+};
+
+/// How a kernel call touches an operand.
+enum class Access : uint8_t { read, write, accumulate /* read, add, write */ };
+
+/// One matrix product C[m][n] += A[m][k] B[k][n].
+struct GemmShape {
+  enum class Kind : uint8_t { forward, data_gradient, weight_gradient };
+  Kind kind;
+  int64_t m, n, k;
+
+  int64_t macs() const { return m * n * k; }
+  bool operator==(const GemmShape&) const = default;
+};
+
+/// One operand of a kernel call.
+///
+/// `local` and `chained` say where the other end of the hand-over is. For a read: whether what is read was made in
+/// this very chunk, and by the step that precedes this one in its branch. For a write or accumulate: whether all its
+/// later readers are in this chunk, and follow next in the branch (`local` is false where nothing reads it later).
+/// For an accumulate the reading half is described by `sum_local` (a partial sum is never chained).
+struct Operand {
+  int tensor = 0;  ///< names the data: the same number is the same data within one role
+  Role role = Role::none;
+  Access access = Access::read;
+  int64_t elems = 0;
+  int sweeps = 1;         ///< how often a call that cannot hold it on chip reads it
+  bool local = false;     ///< the other end is in the same pass and chunk
+  bool chained = false;   ///< ... and adjacent in the same branch
+  bool sum_local = false; ///< accumulate only: the sum that it adds to was written in the same pass and chunk
+  bool stored = false;    ///< forward write: kept for backward. backward read: a stored tensor, streamed from DRAM
+  bool operator==(const Operand&) const = default;
+};
+
+/// One kernel call. Views are valid during on_kernel only.
+struct KernelEvent {
+  Phase phase = Phase::forward;
+  int node = 0;
+  std::string_view name;  ///< of the node: "layer1.0.conv1"
+  std::string_view spec;  ///< of its layer: "conv2d out=16 kernel=3 pad=1"
+  int pass = 0, chunk = 0;
+  int first_sample = 0, samples = 0;  ///< within the core's batch
+  std::span<const GemmShape> gemms;
+  std::span<const Operand> operands;
+};
+
+/// Observes the kernel calls of one core.
+class Recorder {
+ public:
+  virtual ~Recorder() = default;
+  virtual void on_kernel(const KernelEvent&) = 0;
+};
+
+}  // namespace mbs
