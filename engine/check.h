@@ -46,7 +46,7 @@ namespace detail {
 }  // namespace mbs
 
 /// CHECK(condition, "format", args...): a broken promise of our own code; prints it and aborts.
-#define CHECK(condition, ...)                                                                            \
-  do {                                                                                                   \
+#define CHECK(condition, ...)                                                                                \
+  do {                                                                                                       \
     if (!(condition)) ::mbs::detail::check_failed(__FILE__, __LINE__, #condition, fmt::format(__VA_ARGS__)); \
   } while (false)

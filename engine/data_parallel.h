@@ -1,6 +1,6 @@
-// A training step of all cores: each core walks the schedule over its own share of the mini-batch, one thread at a
-// time; threads take cores. Gradients of the cores are summed in core order, so the bits depend on the number of
-// cores and never on the number of threads.
+// A training step of all cores: each core walks the schedule over its own share of the mini-batch, one thread
+// at a time; threads take cores. Gradients of the cores are summed in core order, so the bits depend on the
+// number of cores and never on the number of threads.
 #pragma once
 
 #include <memory>
@@ -38,20 +38,21 @@ class Executor;
 /// Runs steps of a schedule on `cores` data-parallel cores with `threads` threads.
 class DataParallel {
  public:
-  /// `batch`: the largest mini-batch it will be given. `schedule.batch` must be the largest share, ceil(batch / cores).
-  /// All memory is planned and allocated here, none later. Error: batch < cores, or an invalid schedule.
+  /// `batch`: the largest mini-batch it will be given. `schedule.batch` must be the largest share, ceil(batch
+  /// / cores). All memory is planned and allocated here, none later. Error: batch < cores, or an invalid
+  /// schedule.
   DataParallel(const Network&, const Schedule&, int batch, int cores, int threads);
   ~DataParallel();
 
-  /// Forward and backward over the batch (cores <= samples <= the constructor's batch). Afterwards gradients() holds the
-  /// gradient of the mean loss, and the running statistics in `states` are updated. `recorders`: one per core or
-  /// empty; each sees the kernel calls of its core, on the thread that runs it.
+  /// Forward and backward over the batch (cores <= samples <= the constructor's batch). Afterwards
+  /// gradients() holds the gradient of the mean loss, and the running statistics in `states` are updated.
+  /// `recorders`: one per core or empty; each sees the kernel calls of its core, on the thread that runs it.
   /// Error: the loss is not finite; the message names the first layer whose output is not.
   BatchResult step(const Batch&, const StepKey&, std::span<const real> params, std::span<real> states,
                    std::span<Recorder* const> recorders = {});
 
-  /// Forward only (a schedule without backward passes), any number of samples up to the batch. `probabilities`, where
-  /// given, receives samples x classes.
+  /// Forward only (a schedule without backward passes), any number of samples up to the batch.
+  /// `probabilities`, where given, receives samples x classes.
   BatchResult evaluate(const Batch&, std::span<const real> params, std::span<const real> states,
                        std::span<real> probabilities = {});
 
@@ -63,7 +64,10 @@ class DataParallel {
 
  private:
   BatchResult collect(const Batch&, std::span<real> probabilities) const;
+  [[noreturn]] void report_nonfinite(const Batch&, const StepKey&, std::span<const real> params,
+                                     std::span<const real> states);
   void sum_gradients();
+  void update_states(int samples, std::span<real> states);
 
   const Network& network_;
   int batch_, threads_;

@@ -1,7 +1,9 @@
-// What the executor tells an observer: one KernelEvent per kernel call. Events count elements and state facts of
-// order; what they cost is the observer's business. This header is all that wavecore/ sees of the engine.
+// What the executor tells an observer: one KernelEvent per kernel call. Events count elements and state facts
+// of order; what they cost is the observer's business. This header is all that wavecore/ sees of the engine.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -25,6 +27,41 @@ enum class Role : uint8_t {
 /// How a kernel call touches an operand.
 enum class Access : uint8_t { read, write, accumulate /* read, add, write */ };
 
+/// The classes that DRAM traffic is reported by.
+enum class TrafficClass : uint8_t {
+  features,         ///< what layers hand to layers in the forward passes
+  stored_features,  ///< what is kept for the backward passes: its write in forward, its reads in backward
+  feature_gradients,
+  weights,
+  weight_gradients,
+  masks,  ///< ReLU masks and pooling indices
+};
+inline constexpr size_t kTrafficClasses = 6;
+inline constexpr std::array<const char*, kTrafficClasses> kTrafficClassNames = {
+    "features", "stored_features", "feature_gradients", "weights", "weight_gradients", "masks"};
+
+/// DRAM bytes by class.
+struct Traffic {
+  std::array<int64_t, kTrafficClasses> read_bytes{}, write_bytes{};
+
+  int64_t class_bytes(TrafficClass c) const {
+    return read_bytes[static_cast<size_t>(c)] + write_bytes[static_cast<size_t>(c)];
+  }
+  int64_t total_bytes() const {
+    int64_t sum = 0;
+    for (size_t c = 0; c < kTrafficClasses; ++c) sum += read_bytes[c] + write_bytes[c];
+    return sum;
+  }
+  Traffic& operator+=(const Traffic& other) {
+    for (size_t c = 0; c < kTrafficClasses; ++c) {
+      read_bytes[c] += other.read_bytes[c];
+      write_bytes[c] += other.write_bytes[c];
+    }
+    return *this;
+  }
+  bool operator==(const Traffic&) const = default;
+};
+
 /// One matrix product C[m][n] += A[m][k] B[k][n].
 struct GemmShape {
   enum class Kind : uint8_t { forward, data_gradient, weight_gradient };
@@ -37,20 +74,23 @@ struct GemmShape {
 
 /// One operand of a kernel call.
 ///
-/// `local` and `chained` say where the other end of the hand-over is. For a read: whether what is read was made in
-/// this very chunk, and by the step that precedes this one in its branch. For a write or accumulate: whether all its
-/// later readers are in this chunk, and follow next in the branch (`local` is false where nothing reads it later).
-/// For an accumulate the reading half is described by `sum_local` (a partial sum is never chained).
+/// `local` and `chained` say where the other end of the hand-over is. For a read: whether what is read was
+/// made in this very chunk, and by the step that precedes this one in its branch. For a write or accumulate:
+/// whether all its later readers are in this chunk, and follow next in the branch (`local` is false where
+/// nothing reads it later). For an accumulate the reading half is described by `sum_local` (a partial sum is
+/// never chained).
 struct Operand {
   int tensor = 0;  ///< names the data: the same number is the same data within one role
   Role role = Role::none;
   Access access = Access::read;
   int64_t elems = 0;
-  int sweeps = 1;         ///< how often a call that cannot hold it on chip reads it
-  bool local = false;     ///< the other end is in the same pass and chunk
-  bool chained = false;   ///< ... and adjacent in the same branch
-  bool sum_local = false; ///< accumulate only: the sum that it adds to was written in the same pass and chunk
-  bool stored = false;    ///< forward write: kept for backward. backward read: a stored tensor, streamed from DRAM
+  int sweeps = 1;        ///< how often a call that cannot hold it on chip reads it
+  bool local = false;    ///< the other end is in the same pass and chunk
+  bool chained = false;  ///< ... and adjacent in the same branch
+  bool sum_local =
+      false;  ///< accumulate only: the sum that it adds to was written in the same pass and chunk
+  bool stored =
+      false;  ///< forward write: kept for backward. backward read: a stored tensor, streamed from DRAM
   bool operator==(const Operand&) const = default;
 };
 

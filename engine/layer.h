@@ -1,5 +1,6 @@
-// A layer is a pure function and its derivative. It owns its attributes and shapes and nothing else: every buffer
-// is an argument, so any number of sub-batches may be between forward and backward, and cores share one object.
+// A layer is a pure function and its derivative. It owns its attributes and shapes and nothing else: every
+// buffer is an argument, so any number of sub-batches may be between forward and backward, and cores share
+// one object.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +28,8 @@ enum class ParamKind {
 /// How a parameter starts.
 enum class Init { zero, one, he_normal };
 
-/// One trained parameter of a layer. `fan` is what he_normal divides by: values are normal with variance 2 / fan.
+/// One trained parameter of a layer. `fan` is what he_normal divides by: values are normal with variance 2 /
+/// fan.
 struct ParamSpec {
   std::string name;  ///< as in torchvision: "weight", "bias"
   ParamKind kind;
@@ -43,15 +45,15 @@ struct StateSpec {
   real initial;
 };
 
-/// What backward needs and how a layer goes over its data. Sweeps are for the accounting of an order that keeps
-/// nothing on chip: how often a layer that cannot hold its operand reads it.
+/// What backward needs and how a layer goes over its data. Sweeps are for the accounting of an order that
+/// keeps nothing on chip: how often a layer that cannot hold its operand reads it.
 struct Needs {
-  bool x = false;  ///< backward reads the inputs: they are stored
-  bool y = false;  ///< backward reads the output: it is stored
-  Role aux_role = Role::none;          ///< what aux holds; Role::none: nothing that is counted
-  int64_t aux_bytes_per_sample = 0;    ///< kept per sample from forward to backward
-  int64_t aux_bytes_per_batch = 0;     ///< kept once per core (only for layers that couple samples)
-  int64_t forward_scratch_elems = 0;   ///< working space of one call, whatever its number of samples
+  bool x = false;                     ///< backward reads the inputs: they are stored
+  bool y = false;                     ///< backward reads the output: it is stored
+  Role aux_role = Role::none;         ///< what aux holds; Role::none: nothing that is counted
+  int64_t aux_bytes_per_sample = 0;   ///< kept per sample from forward to backward
+  int64_t aux_bytes_per_batch = 0;    ///< kept once per core (only for layers that couple samples)
+  int64_t forward_scratch_elems = 0;  ///< working space of one call, whatever its number of samples
   int64_t backward_scratch_elems = 0;
   int x_sweeps = 1;         ///< forward reads of each input
   int stored_sweeps = 1;    ///< backward reads of each stored tensor
@@ -67,8 +69,9 @@ struct StepKey {
 /// Arguments of Layer::forward. All pointers are to the first of `samples` samples.
 struct Forward {
   int samples = 0;
-  int first_sample = 0;  ///< its index in the mini-batch of all cores; with `key` and `node` it keys random values
-  int node = 0;          ///< this layer's place in the network
+  int first_sample =
+      0;         ///< its index in the mini-batch of all cores; with `key` and `node` it keys random values
+  int node = 0;  ///< this layer's place in the network
   bool training = true;  ///< false: no aux is kept (both aux pointers are null), running statistics are used
   StepKey key;
   std::span<const real* const> x;       ///< x[i]: samples x in_shapes()[i]
@@ -90,8 +93,8 @@ struct Backward {
   std::span<const real* const> x;  ///< null entries unless needs().x
   const real* y = nullptr;         ///< null unless needs().y
   const real* dy = nullptr;        ///< samples x out_shape(); null for a loss, which starts the chain
-  /// dx[i]: samples x in_shapes()[i]; null: not wanted. Where add_to_dx[i] the gradient is added to what is there,
-  /// elsewhere every element is assigned. dx[i] never overlaps dy or x.
+  /// dx[i]: samples x in_shapes()[i]; null: not wanted. Where add_to_dx[i] the gradient is added to what is
+  /// there, elsewhere every element is assigned. dx[i] never overlaps dy or x.
   std::span<real* const> dx;
   std::span<const uint8_t> add_to_dx;
   std::span<const real* const> params;
@@ -122,10 +125,13 @@ class Layer {
 
   /// True: its samples cannot be split over chunks (batch norm).
   virtual bool couples_samples() const { return false; }
-  /// True: dx[i] = dy for every input, so that no backward call is needed where the gradient can be passed on (add).
+  /// True: dx[i] = dy for every input, so that no backward call is needed where the gradient can be passed on
+  /// (add).
   virtual bool passes_gradient() const { return false; }
   /// True: the output is its inputs side by side in channels, which a machine writes in place (concat).
   virtual bool concatenates() const { return false; }
+  /// True: a machine can write the output over the (first) input, element by element or sample by sample.
+  virtual bool in_place() const { return false; }
   /// True: y is {loss, probability of each class} and backward starts the chain.
   virtual bool is_loss() const { return false; }
 
@@ -138,7 +144,8 @@ class Layer {
   virtual void forward(const Forward&) const = 0;
   virtual void backward(const Backward&) const = 0;
 
-  /// After a step: folds what each core left in batch_aux (in core order, `samples[i]` samples each) into the state.
+  /// After a step: folds what each core left in batch_aux (in core order, `samples[i]` samples each) into the
+  /// state.
   virtual void update_state(std::span<const std::byte* const> batch_aux, std::span<const int> samples,
                             std::span<real* const> state) const {
     (void)batch_aux, (void)samples, (void)state;
@@ -150,8 +157,8 @@ class Layer {
   Shape out_;  ///< set by the constructor of each layer
 };
 
-/// What makes a layer from its specification. Error (usage): bad attributes, or inputs that cannot fit; the message
-/// names the specification and the shapes.
+/// What makes a layer from its specification. Error (usage): bad attributes, or inputs that cannot fit; the
+/// message names the specification and the shapes.
 using LayerMaker = std::unique_ptr<const Layer> (*)(const Spec&, std::span<const Shape> in);
 
 }  // namespace mbs

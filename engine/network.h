@@ -1,4 +1,5 @@
-// A network as data: nodes in topological order, tensors between them, and the blocks that grouping may not split.
+// A network as data: nodes in topological order, tensors between them, and the blocks that grouping may not
+// split.
 #pragma once
 
 #include <cstdint>
@@ -37,11 +38,11 @@ struct Node {
   std::shared_ptr<const Layer> layer;
   std::vector<TensorId> in;
   TensorId out = -1;
-  int block = -1;   ///< index into blocks()
-  int branch = 0;   ///< 0, 1, ... inside a module; kJoin for the nodes that merge the branches and follow
+  int block = -1;  ///< index into blocks()
+  int branch = 0;  ///< 0, 1, ... inside a module; kJoin for the nodes that merge the branches and follow
   int first_param = 0, params = 0;  ///< its range in Network::params()
   int first_state = 0, states = 0;  ///< its range in Network::states()
-  bool wants_dx = false;  ///< some input's gradient is needed
+  bool wants_dx = false;            ///< some input's gradient is needed
 };
 inline constexpr int kJoin = -1;
 
@@ -79,8 +80,8 @@ class Network {
 
   TensorId input() const { return 0; }
 
-  /// Adds a layer that reads `in` and returns its output. Error (usage): the specification is wrong, or does not fit
-  /// its inputs; a name that is taken is a CHECK.
+  /// Adds a layer that reads `in` and returns its output. Error (usage): the specification is wrong, or does
+  /// not fit its inputs; a name that is taken is a CHECK.
   TensorId add(const std::string& name, std::string_view spec, std::initializer_list<TensorId> in);
   TensorId add(const std::string& name, std::string_view spec, std::span<const TensorId> in);
 

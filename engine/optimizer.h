@@ -8,7 +8,8 @@
 
 namespace mbs {
 
-/// As in PyTorch: g = gradient + weight_decay * w;  v = momentum * v + g;  w -= lr * (nesterov ? g + momentum * v : v).
+/// As in PyTorch: g = gradient + weight_decay * w;  v = momentum * v + g;  w -= lr * (nesterov ? g + momentum
+/// * v : v).
 struct SgdOptions {
   double momentum = 0.9;
   double weight_decay = 1e-4;

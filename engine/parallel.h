@@ -1,5 +1,5 @@
-// The only OpenMP of the program. One level of parallelism: our loops over cores or ranges; BLAS runs single-threaded
-// inside them.
+// The only OpenMP of the program. One level of parallelism: our loops over cores or ranges; BLAS runs
+// single-threaded inside them.
 #pragma once
 
 #include <omp.h>
@@ -12,8 +12,9 @@ namespace mbs {
 /// Hardware threads available to this process.
 inline int hardware_threads() { return omp_get_num_procs(); }
 
-/// Calls body(i) for i in [0, n) on up to `threads` threads; thread t takes i = t, t + threads, ... so that the same
-/// thread meets the same memory each time. An exception of any call is rethrown after all have ended.
+/// Calls body(i) for i in [0, n) on up to `threads` threads; thread t takes i = t, t + threads, ... so that
+/// the same thread meets the same memory each time. An exception of any call is rethrown after all have
+/// ended.
 template <class Body>
 void parallel_for(int n, int threads, Body&& body) {
   std::exception_ptr error;

@@ -19,7 +19,8 @@ constexpr uint64_t mix_bits(uint64_t z) {
 }
 
 /// A key = (seed, stream, a, b); at(i) is its i-th value. `a` and `b` are whatever names the place: epoch and
-/// sample for augmentation, step and (node, sample) for dropout, 0 and the parameter's index for initialisation.
+/// sample for augmentation, step and (node, sample) for dropout, 0 and the parameter's index for
+/// initialisation.
 class Random {
  public:
   constexpr Random(uint64_t seed, Stream stream, uint64_t a = 0, uint64_t b = 0)
@@ -31,10 +32,8 @@ class Random {
   /// Uniform in [0, 1), a multiple of 2^-24, so exact in float.
   constexpr double uniform(uint64_t i) const { return static_cast<double>(bits(i) >> 40) * 0x1p-24; }
 
-  /// Uniform integer in [0, n), n > 0.
-  constexpr uint64_t below(uint64_t i, uint64_t n) const {
-    return static_cast<uint64_t>((static_cast<unsigned __int128>(bits(i)) * n) >> 64);
-  }
+  /// Uniform integer in [0, n), 0 < n < 2^32 (up to a bias of n / 2^32).
+  constexpr uint64_t below(uint64_t i, uint64_t n) const { return ((bits(i) >> 32) * n) >> 32; }
 
   /// Standard normal value (Box-Muller).
   double normal(uint64_t i) const {

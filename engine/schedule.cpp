@@ -28,9 +28,11 @@ void validate_pass(const Network& network, const Schedule& schedule, size_t inde
   if (pass.sub_batch == schedule.batch || inference) return;
   for (NodeId n = pass.first; n <= pass.last; ++n) {
     if (network.node(n).layer->couples_samples())
-      fail("schedule: {}: layer '{}' ({}) couples the samples of its batch, so its {} samples cannot be split into "
-           "sub-batches of {}; use group norm (--norm gn), or --order baseline",
-           where, network.node(n).name, network.node(n).spec, schedule.batch, pass.sub_batch);
+      fail(
+          "schedule: {}: layer '{}' ({}) couples the samples of its batch, so its {} samples cannot be split "
+          "into "
+          "sub-batches of {}; use group norm (--norm gn), or --order baseline",
+          where, network.node(n).name, network.node(n).spec, schedule.batch, pass.sub_batch);
   }
 }
 
@@ -49,21 +51,25 @@ Schedule forward_only(const Network& network, int batch, int sub_batch) {
 
 void validate(const Network& network, const Schedule& schedule) {
   if (schedule.batch < 1) fail("schedule: the batch is {}; it must be at least 1", schedule.batch);
-  NodeId next = 0;  // what the next forward pass must start with; going down, what the next backward pass ends with
+  NodeId next =
+      0;  // what the next forward pass must start with; going down, what the next backward pass ends with
   bool backward = false;
   for (size_t i = 0; i < schedule.passes.size(); ++i) {
     const Pass& pass = schedule.passes[i];
     validate_pass(network, schedule, i);
     if (pass.phase == Phase::backward && !backward) {
       if (next != network.node_count())
-        fail("schedule: {}: starts before the forward passes have covered every node", describe(network, pass, i));
+        fail("schedule: {}: starts before the forward passes have covered every node",
+             describe(network, pass, i));
       backward = true;
       next = network.node_count() - 1;
     }
     const bool in_order = pass.phase == Phase::forward ? !backward && pass.first == next : pass.last == next;
     if (!in_order)
-      fail("schedule: {}: passes must cover every node once, forward first to last, then backward last to first",
-           describe(network, pass, i));
+      fail(
+          "schedule: {}: passes must cover every node once, forward first to last, then backward last to "
+          "first",
+          describe(network, pass, i));
     next = pass.phase == Phase::forward ? pass.last + 1 : pass.first - 1;
   }
   if (next != (backward ? -1 : network.node_count())) fail("schedule: the passes do not cover every node");

@@ -1,6 +1,7 @@
 // The execution order as a value.
 //
-//   for pass in schedule                    tensors that cross this line hold the whole mini-batch: they live in DRAM
+//   for pass in schedule                    tensors that cross this line hold the whole mini-batch: they live
+//   in DRAM
 //     for chunk in pass                     (a chunk = one sub-batch)
 //       -------------------------------------------------------------------------------------------
 //       tensors made and used inside hold sub_batch samples and may stay on chip / in cache
@@ -32,7 +33,8 @@ enum class Reuse : uint8_t {
   group,  ///< everything made in the chunk (MBS2)
 };
 
-/// An order of one training step of one core: forward passes first to last node, then backward passes last to first.
+/// An order of one training step of one core: forward passes first to last node, then backward passes last to
+/// first.
 struct Schedule {
   std::string order;  ///< what made it: "baseline", "mbs2", ...
   int batch = 1;      ///< samples of the core
@@ -47,9 +49,9 @@ Schedule layer_by_layer(const Network&, int batch);
 /// One group from first to last node in chunks of `sub_batch`.
 Schedule forward_only(const Network&, int batch, int sub_batch);
 
-/// Error: passes that do not cover the network once in each direction in order (a schedule without backward passes is
-/// for inference), a sub-batch outside [1, batch], or a split of a layer that couples samples; the message names the
-/// node, the pass and the rule.
+/// Error: passes that do not cover the network once in each direction in order (a schedule without backward
+/// passes is for inference), a sub-batch outside [1, batch], or a split of a layer that couples samples; the
+/// message names the node, the pass and the rule.
 void validate(const Network&, const Schedule&);
 
 /// One line per pass: `forward   conv1 .. layer1.2.relu2    8 samples x 8 chunks`.

@@ -71,9 +71,9 @@ Extent Spec::extent_or(const std::string& key, Extent fallback, int min) const {
   const std::string_view text = *value;
   const size_t x = text.find('x');
   Extent extent;
-  const bool ok = x == std::string_view::npos
-                      ? parse_number(text, extent.h) && ((extent.w = extent.h), true)
-                      : parse_number(text.substr(0, x), extent.h) && parse_number(text.substr(x + 1), extent.w);
+  const bool ok = x == std::string_view::npos ? parse_number(text, extent.h) && ((extent.w = extent.h), true)
+                                              : parse_number(text.substr(0, x), extent.h) &&
+                                                    parse_number(text.substr(x + 1), extent.w);
   if (!ok || extent.h < min || extent.w < min)
     fail_usage("layer '{}': {}={} must be N or HxW with numbers of at least {}", text_, key, *value, min);
   return extent;
@@ -84,7 +84,8 @@ void Spec::finish() const {
     if (known_.contains(key)) continue;
     std::string keys;
     for (const auto& [k, unused] : known_) keys += (keys.empty() ? "" : ", ") + k;
-    fail_usage("layer '{}': unknown key '{}'; '{}' knows {}", text_, key, layer_, keys.empty() ? "no keys" : keys);
+    fail_usage("layer '{}': unknown key '{}'; '{}' knows {}", text_, key, layer_,
+               keys.empty() ? "no keys" : keys);
   }
 }
 

@@ -1,5 +1,5 @@
-// The one spelling of a layer: `conv2d out=64 kernel=3 stride=2 pad=1`. Network builders, events, failing tests and
-// benchmarks all use it.
+// The one spelling of a layer: `conv2d out=64 kernel=3 stride=2 pad=1`. Network builders, events, failing
+// tests and benchmarks all use it.
 #pragma once
 
 #include <map>

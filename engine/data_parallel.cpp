@@ -1,0 +1,146 @@
+#include "engine/data_parallel.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/check.h"
+#include "engine/executor.h"
+#include "engine/parallel.h"
+
+namespace mbs {
+
+Share core_share(int samples, int cores, int core) {
+  const auto cut = [&](int c) { return static_cast<int>(int64_t{samples} * c / cores); };
+  return {cut(core), cut(core + 1)};
+}
+
+namespace {
+
+CoreBatch core_batch(const Network& network, const Batch& batch, int cores, int core) {
+  const Share share = core_share(batch.samples, cores, core);
+  const int64_t image_elems = network.tensor(network.input()).shape.elems();
+  return {share.size(), share.begin, batch.samples, batch.images + image_elems * share.begin,
+          batch.labels + share.begin};
+}
+
+}  // namespace
+
+DataParallel::DataParallel(const Network& network, const Schedule& schedule, int batch, int cores,
+                           int threads)
+    : network_(network), batch_(batch), threads_(std::min(threads, cores)) {
+  if (batch < cores)
+    fail_usage(
+        "a batch of {} samples cannot be shared by {} cores: use --batch-size {} or more, or --cores {}",
+        batch, cores, cores, batch);
+  CHECK(schedule.batch == (batch + cores - 1) / cores, "a schedule of {} samples for {} on {} cores",
+        schedule.batch, batch, cores);
+  CHECK(network.has_loss(), "network '{}' does not end in a loss", network.name());
+  const bool training = schedule.passes.back().phase == Phase::backward;
+  for (int c = 0; c < cores; ++c) {
+    cores_.push_back(std::make_unique<Executor>(network, schedule));
+    if (training) core_gradients_.emplace_back(static_cast<size_t>(network.param_array_elems()));
+  }
+  if (training) gradients_.resize(static_cast<size_t>(network.param_array_elems()));
+}
+
+DataParallel::~DataParallel() = default;
+
+BatchResult DataParallel::step(const Batch& batch, const StepKey& key, std::span<const real> params,
+                               std::span<real> states, std::span<Recorder* const> recorders) {
+  CHECK(batch.samples >= cores() && batch.samples <= batch_, "{} samples in a batch of {} on {} cores",
+        batch.samples, batch_, cores());
+  parallel_for(cores(), threads_, [&](int c) {
+    const auto i = static_cast<size_t>(c);
+    std::fill(core_gradients_[i].begin(), core_gradients_[i].end(), real{0});
+    cores_[i]->run(core_batch(network_, batch, cores(), c), key, params, states, core_gradients_[i],
+                   recorders.empty() ? nullptr : recorders[i]);
+  });
+  const BatchResult result = collect(batch, {});
+  if (!std::isfinite(result.loss_sum)) report_nonfinite(batch, key, params, states);
+  sum_gradients();
+  update_states(batch.samples, states);
+  return result;
+}
+
+BatchResult DataParallel::evaluate(const Batch& batch, std::span<const real> params,
+                                   std::span<const real> states, std::span<real> probabilities) {
+  CHECK(batch.samples >= 1 && batch.samples <= batch_, "{} samples in a batch of {}", batch.samples, batch_);
+  parallel_for(cores(), threads_, [&](int c) {
+    const CoreBatch share = core_batch(network_, batch, cores(), c);
+    if (share.samples > 0) cores_[static_cast<size_t>(c)]->run(share, {}, params, states, {}, nullptr);
+  });
+  return collect(batch, probabilities);
+}
+
+int64_t DataParallel::planned_bytes() const {
+  int64_t bytes = 0;
+  for (const auto& core : cores_) bytes += core->planned_bytes();
+  return bytes;
+}
+
+// Sums the losses in sample order and compares the most probable class with the label.
+BatchResult DataParallel::collect(const Batch& batch, std::span<real> probabilities) const {
+  BatchResult result;
+  const int64_t row = network_.tensor(network_.output()).shape.elems();
+  const auto classes = static_cast<size_t>(row - 1);
+  for (int c = 0; c < cores(); ++c) {
+    const Share share = core_share(batch.samples, cores(), c);
+    const real* output = cores_[static_cast<size_t>(c)]->output();
+    for (int s = share.begin; s < share.end; ++s, output += row) {
+      result.loss_sum += static_cast<double>(output[0]);
+      const real* p = output + 1;
+      result.correct += std::max_element(p, p + classes) - p == batch.labels[s];
+      if (!probabilities.empty())
+        std::copy_n(p, classes, probabilities.data() + static_cast<size_t>(s) * classes);
+    }
+  }
+  return result;
+}
+
+void DataParallel::report_nonfinite(const Batch& batch, const StepKey& key, std::span<const real> params,
+                                    std::span<const real> states) {
+  for (int c = 0; c < cores(); ++c) {
+    const NodeId n = cores_[static_cast<size_t>(c)]->first_nonfinite(core_batch(network_, batch, cores(), c),
+                                                                     key, params, states);
+    if (n < 0) continue;
+    fail(
+        "the loss is not finite at step {}: the first layer whose output is not is '{}' ({}); lower --lr, or "
+        "add "
+        "--warmup",
+        key.step, network_.node(n).name, network_.node(n).spec);
+  }
+  fail("the loss is not finite at step {}, though every layer's output is: lower --lr", key.step);
+}
+
+void DataParallel::sum_gradients() {
+  if (cores() == 1) {
+    std::swap(gradients_, core_gradients_[0]);
+    return;
+  }
+  parallel_ranges(network_.param_array_elems(), threads_, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      real sum = core_gradients_[0][static_cast<size_t>(i)];
+      for (size_t c = 1; c < core_gradients_.size(); ++c) sum += core_gradients_[c][static_cast<size_t>(i)];
+      gradients_[static_cast<size_t>(i)] = sum;
+    }
+  });
+}
+
+void DataParallel::update_states(int samples, std::span<real> states) {
+  for (NodeId n = 0; n < network_.node_count(); ++n) {
+    const Node& node = network_.node(n);
+    if (node.states == 0) continue;
+    std::vector<const std::byte*> aux;
+    std::vector<int> counts;
+    std::vector<real*> state;
+    for (int c = 0; c < cores(); ++c) {
+      aux.push_back(cores_[static_cast<size_t>(c)]->batch_aux(n));
+      counts.push_back(core_share(samples, cores(), c).size());
+    }
+    for (int s = node.first_state; s < node.first_state + node.states; ++s)
+      state.push_back(states.data() + network_.states()[static_cast<size_t>(s)].offset);
+    node.layer->update_state(aux, counts, state);
+  }
+}
+
+}  // namespace mbs

@@ -1,0 +1,52 @@
+#include "engine/gemm.h"
+
+#include <cblas.h>
+
+#include <limits>
+
+#include "engine/check.h"
+
+namespace mbs {
+namespace {
+
+void cblas_gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int m, int n, int k, const float* a, int lda,
+                const float* b, int ldb, float beta, float* c) {
+  cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, 1, a, lda, b, ldb, beta, c, n);
+}
+
+void cblas_gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int m, int n, int k, const double* a, int lda,
+                const double* b, int ldb, double beta, double* c) {
+  cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1, a, lda, b, ldb, beta, c, n);
+}
+
+constexpr int kOpenMp = 2;  // openblas_get_parallel(): 0 sequential, 1 its own threads, 2 OpenMP
+
+}  // namespace
+
+void gemm(Transpose a_form, Transpose b_form, int64_t m, int64_t n, int64_t k, const real* a, const real* b,
+          real beta, real* c) {
+  [[maybe_unused]] static const bool single_threaded = (openblas_set_num_threads(1), true);
+  constexpr int64_t kMax = std::numeric_limits<int>::max();
+  CHECK(m <= kMax && n <= kMax && k <= kMax, "GEMM {}x{}x{} is too large for BLAS", m, n, k);
+  const bool ta = a_form == Transpose::yes, tb = b_form == Transpose::yes;
+  const int mi = static_cast<int>(m), ni = static_cast<int>(n), ki = static_cast<int>(k);
+  cblas_gemm(ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, mi, ni, ki, a, ta ? mi : ki, b,
+             tb ? ki : ni, beta, c);
+}
+
+std::string blas_description() {
+  constexpr const char* kParallel[] = {"sequential", "pthreads", "OpenMP"};
+  const int parallel = openblas_get_parallel();
+  CHECK(parallel >= 0 && parallel <= kOpenMp, "openblas_get_parallel() = {}", parallel);
+  return fmt::format("{}, core {}, {}", openblas_get_config(), openblas_get_corename(), kParallel[parallel]);
+}
+
+void require_openmp_blas() {
+  if (openblas_get_parallel() != kOpenMp)
+    fail(
+        "this OpenBLAS ({}) is not built for OpenMP; install libopenblas-openmp-dev (Debian, Ubuntu) and "
+        "build again",
+        blas_description());
+}
+
+}  // namespace mbs

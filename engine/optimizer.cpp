@@ -1,0 +1,73 @@
+#include "engine/optimizer.h"
+
+#include <cmath>
+
+#include "engine/parallel.h"
+#include "engine/random.h"
+
+namespace mbs {
+namespace {
+
+bool is_norm_or_bias(ParamKind kind) {
+  return kind == ParamKind::bias || kind == ParamKind::norm_scale || kind == ParamKind::norm_shift;
+}
+
+}  // namespace
+
+Sgd::Sgd(const Network& network, const SgdOptions& options, int threads)
+    : options_(options),
+      threads_(threads),
+      velocity_(static_cast<size_t>(network.param_array_elems())),
+      decay_(velocity_.size()) {
+  for (const ParamInfo& p : network.params()) {
+    if (is_norm_or_bias(p.spec.kind) && !options.decay_norm_and_bias) continue;
+    for (int64_t i = 0; i < p.elems; ++i)
+      decay_[static_cast<size_t>(p.offset + i)] = static_cast<real>(options.weight_decay);
+  }
+}
+
+void Sgd::step(std::span<real> params, std::span<const real> gradients, double lr) {
+  const auto rate = static_cast<real>(lr), momentum = static_cast<real>(options_.momentum);
+  parallel_ranges(static_cast<int64_t>(params.size()), threads_, [&](int64_t begin, int64_t end) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+      const real g = gradients[i] + decay_[i] * params[i];
+      const real v = momentum * velocity_[i] + g;
+      velocity_[i] = v;
+      params[i] -= rate * (options_.nesterov ? g + momentum * v : v);
+    }
+  });
+}
+
+std::vector<real> initial_params(const Network& network, uint64_t seed) {
+  std::vector<real> values(static_cast<size_t>(network.param_array_elems()));
+  for (size_t p = 0; p < network.params().size(); ++p) {
+    const ParamInfo& info = network.params()[p];
+    const Random random(seed, Stream::init, 0, p);
+    const double deviation = std::sqrt(2.0 / static_cast<double>(info.spec.fan));
+    for (int64_t i = 0; i < info.elems; ++i) {
+      real& value = values[static_cast<size_t>(info.offset + i)];
+      switch (info.spec.init) {
+        case Init::zero:
+          value = 0;
+          break;
+        case Init::one:
+          value = 1;
+          break;
+        case Init::he_normal:
+          value = static_cast<real>(deviation * random.normal(static_cast<uint64_t>(i)));
+          break;
+      }
+    }
+  }
+  return values;
+}
+
+std::vector<real> initial_states(const Network& network) {
+  std::vector<real> values(static_cast<size_t>(network.state_array_elems()));
+  for (const StateInfo& s : network.states()) {
+    for (int64_t i = 0; i < s.spec.elems; ++i) values[static_cast<size_t>(s.offset + i)] = s.spec.initial;
+  }
+  return values;
+}
+
+}  // namespace mbs
