@@ -1,7 +1,6 @@
-#include "engine/random.h"
-
 #include <cmath>
 
+#include "engine/random.h"
 #include "tests/doctest.h"
 
 using namespace mbs;

@@ -1,8 +1,7 @@
-#include "engine/spec.h"
-
 #include <string>
 
 #include "engine/check.h"
+#include "engine/spec.h"
 #include "tests/doctest.h"
 
 using namespace mbs;
@@ -20,7 +19,9 @@ std::string message_of(Body&& body) {
   return {};
 }
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 }  // namespace
 
