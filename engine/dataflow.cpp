@@ -77,10 +77,10 @@ std::vector<Reader> Dataflow::readers(TensorId t) const {
   for (const Use& use : network_.tensor(t).uses) {
     const Node& node = network_.node(use.node);
     if (!node.layer->concatenates()) {
-      all.push_back({use.node, chained(use)});
+      all.push_back({use.node, chained(use), t});
       continue;
     }
-    for (const Reader& reader : readers(node.out)) all.push_back({reader.node, false});
+    for (const Reader& reader : readers(node.out)) all.push_back({reader.node, false, reader.whole});
   }
   return all;
 }

@@ -16,10 +16,11 @@
 
 namespace mbs {
 
-/// A reader of data in one direction, and whether it is the next layer of the same branch.
+/// A node at the other end of a hand-over.
 struct Reader {
   NodeId node;
-  bool chained;
+  bool chained;         ///< it is the next layer of the same branch
+  TensorId whole = -1;  ///< forward: the tensor that it reads, of which the data may be a part
 };
 
 class Dataflow {

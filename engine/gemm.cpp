@@ -3,21 +3,19 @@
 #include <cblas.h>
 
 #include <limits>
+#include <type_traits>
 
 #include "engine/check.h"
 
 namespace mbs {
 namespace {
 
-void cblas_gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int m, int n, int k, const float* a, int lda,
-                const float* b, int ldb, float beta, float* c) {
-  cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, 1, a, lda, b, ldb, beta, c, n);
-}
-
-void cblas_gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int m, int n, int k, const double* a, int lda,
-                const double* b, int ldb, double beta, double* c) {
-  cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1, a, lda, b, ldb, beta, c, n);
-}
+constexpr auto kCblasGemm = [] {
+  if constexpr (std::is_same_v<real, double>)
+    return cblas_dgemm;
+  else
+    return cblas_sgemm;
+}();
 
 constexpr int kOpenMp = 2;  // openblas_get_parallel(): 0 sequential, 1 its own threads, 2 OpenMP
 
@@ -30,8 +28,8 @@ void gemm(Transpose a_form, Transpose b_form, int64_t m, int64_t n, int64_t k, c
   CHECK(m <= kMax && n <= kMax && k <= kMax, "GEMM {}x{}x{} is too large for BLAS", m, n, k);
   const bool ta = a_form == Transpose::yes, tb = b_form == Transpose::yes;
   const int mi = static_cast<int>(m), ni = static_cast<int>(n), ki = static_cast<int>(k);
-  cblas_gemm(ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, mi, ni, ki, a, ta ? mi : ki, b,
-             tb ? ki : ni, beta, c);
+  kCblasGemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, mi, ni, ki, 1, a,
+             ta ? mi : ki, b, tb ? ki : ni, beta, c, ni);
 }
 
 std::string blas_description() {

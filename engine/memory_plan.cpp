@@ -104,6 +104,10 @@ MemoryPlan plan_memory(const Network& network, const Program& program, TensorId 
   Span& kept = spans.at({BufferKind::value, keep});
   kept.many_passes = true;
   kept.last = time;
+  // What a layer leaves for its running statistics is read after the last step.
+  for (auto& [name, span] : spans) {
+    if (name.kind == BufferKind::batch_aux) span.last = time;
+  }
 
   MemoryPlan plan;
   for (const auto& [name, span] : spans) {

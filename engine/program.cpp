@@ -63,7 +63,9 @@ class Compiler {
     write.local = !readers.empty();
     write.chained = !readers.empty();
     for (const Reader& reader : readers) {
-      const bool here = pass_of(phase, reader.node) == pass;
+      // A concatenation of which a part was made elsewhere is read from DRAM as a whole.
+      const bool whole = reader.whole < 0 || all_in_pass(phase, flow_.writers(reader.whole), pass);
+      const bool here = pass_of(phase, reader.node) == pass && whole;
       write.local = write.local && here;
       write.chained = write.chained && here && reader.chained;
     }
@@ -93,7 +95,7 @@ class Compiler {
   }
 
   void aux(Step& step, NodeId n, const Needs& needs, Access access) const {
-    if (!training_) return;
+    if (!training_ || !flow_.has_backward(n)) return;
     if (needs.aux_role != Role::none)
       step.operands.push_back(operand(n, needs.aux_role, access, elems(network_.node(n).out)));
     if (needs.aux_bytes_per_sample > 0) step.touches.push_back({BufferKind::aux, n});

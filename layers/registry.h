@@ -10,8 +10,8 @@
 
 namespace mbs {
 
-/// One kind of layer and the examples that the checks run, each "key=value ... | HxWxC [HxWxC ...]": attributes, a bar,
-/// the shapes of the inputs.
+/// One kind of layer and the examples that the checks run, each "key=value ... | HxWxC [HxWxC ...]":
+/// attributes, a bar, the shapes of the inputs.
 struct LayerEntry {
   std::string name;
   LayerMaker make;
@@ -31,6 +31,6 @@ LayerExample parse_example(const LayerEntry&, const std::string& example);
 }  // namespace mbs
 
 /// Last line of a layer's file: LAYER(name, MakerFunction, "example", ...).
-#define LAYER(name, maker, ...) \
+#define LAYER(name, maker, ...)                 \
   extern const ::mbs::LayerEntry kLayer_##name; \
   const ::mbs::LayerEntry kLayer_##name{#name, maker, {__VA_ARGS__}};

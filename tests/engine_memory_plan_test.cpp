@@ -88,7 +88,7 @@ TEST_CASE("the overlap checks see a planted overlap") {
   EXPECT(!first_stolen_byte(program, plan).empty());
 }
 
-TEST_CASE("serialized orders need little more than what is stored for backward") {
+TEST_CASE("no order needs much more than what is stored for backward") {
   const Network network = make_network({.arch = "resnet20"});
   const int batch = 64;
   int64_t stored = 0;  // inputs of convolutions and of norms
@@ -106,6 +106,8 @@ TEST_CASE("serialized orders need little more than what is stored for backward")
   EXPECT(serialized >= stored);
   EXPECT(serialized <
          stored * 115 / 100);  // masks are 1/32, working tensors of 4 samples, gradients of 4 samples
-  EXPECT(baseline > serialized);
-  EXPECT(baseline < 2 * stored);
+  // Layer by layer holds a whole batch of working tensors, but at the peak, where forward turns into backward, these
+  // are the small ones of the last layers.
+  EXPECT(baseline >= stored);
+  EXPECT(baseline < stored * 115 / 100);
 }

@@ -1,0 +1,43 @@
+// avg_pool: the mean of each window; padding counts as zeros, as PyTorch's count_include_pad=True does.
+
+#include "layers/kernels/pool.h"
+#include "layers/registry.h"
+
+namespace mbs {
+namespace {
+
+class AvgPool final : public Layer {
+ public:
+  AvgPool(const Spec& spec, std::span<const Shape> in) : Layer(in) {
+    check_input_count(spec, in, 1);
+    window_ = pooling_window(spec);
+    out_ = window_shape(spec, in[0], window_, in[0].c);
+  }
+
+  Needs needs(bool) const override { return {}; }
+
+  void forward(const Forward& f) const override {
+    avg_pool_forward(in_[0], out_, window_, f.samples, f.x[0], f.y);
+  }
+
+  void backward(const Backward& b) const override {
+    if (b.dx[0] != nullptr)
+      avg_pool_backward(in_[0], out_, window_, b.samples, b.dy, b.dx[0], b.add_to_dx[0] != 0);
+  }
+
+ private:
+  Window window_;
+};
+
+std::unique_ptr<const Layer> make_avg_pool(const Spec& spec, std::span<const Shape> in) {
+  return std::make_unique<AvgPool>(spec, in);
+}
+
+}  // namespace
+
+LAYER(avg_pool, make_avg_pool, "kernel=2 | 4x6x16", "kernel=3 stride=2 pad=1 | 7x6x5",
+      "kernel=3 stride=1 pad=1 | 5x4x3", "kernel=2 stride=3 | 8x7x7",
+      "kernel=3x2 stride=2x1 pad=1x0 | 6x5x10", "kernel=5 stride=2 | 9x8x17", "kernel=1 | 2x3x1",
+      "kernel=3 pad=2 | 1x1x2")
+
+}  // namespace mbs

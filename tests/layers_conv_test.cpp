@@ -1,0 +1,349 @@
+// Convolution kernels of both sets, on every instruction set of this machine, against the definition.
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/check.h"
+#include "engine/gemm.h"
+#include "engine/network.h"
+#include "engine/random.h"
+#include "layers/kernels/conv.h"
+#include "layers/kernels/conv_simd.h"
+#include "layers/kernels/kernel_set.h"
+#include "layers/kernels/targets.h"
+#include "layers/registry.h"
+#include "tests/doctest.h"
+#include "tests/reference/naive_conv.h"
+
+namespace mbs {
+namespace {
+
+using Values = std::vector<real>;
+constexpr real kNan = std::numeric_limits<real>::quiet_NaN();
+constexpr real kGuard = 12345;
+
+struct Case {
+  std::string text;
+  std::shared_ptr<const Layer> layer;
+  ConvShape shape;
+  bool has_bias;
+};
+
+Case make_case(const std::string& spec_text, const Shape& in) {
+  Case c{spec_text, make_layer(spec_text, std::span(&in, 1)), {}, false};
+  const Spec spec = Spec::parse(spec_text);
+  c.shape = {in, c.layer->out_shape(), spec.required_extent("kernel"), spec.extent_or("stride", {1, 1}),
+             spec.extent_or("pad", {0, 0})};
+  c.has_bias = spec.int_or("bias", 0) != 0;
+  return c;
+}
+
+/// The layer's own examples, and shapes that reach every width of panel and more than one tile.
+std::vector<Case> all_cases() {
+  std::vector<Case> cases;
+  for (const LayerEntry* entry : layer_registry()) {
+    if (entry->name != "conv2d") continue;
+    for (const std::string& text : entry->examples) {
+      const LayerExample example = parse_example(*entry, text);
+      cases.push_back(make_case(example.spec, example.shapes[0]));
+    }
+  }
+  cases.push_back(
+      make_case("conv2d out=70 kernel=3 pad=1", {3, 29, 3}));  // rows of 29: several blocks of pixels
+  cases.push_back(
+      make_case("conv2d out=64 kernel=3 pad=1", {4, 4, 34}));  // rows of 4: panels of four vectors
+  cases.push_back(make_case("conv2d out=50 kernel=1 bias=1", {7, 9, 37}));
+  cases.push_back(make_case("conv2d out=17 kernel=5 stride=3 pad=4", {11, 8, 6}));
+  cases.push_back(
+      make_case("conv2d out=3 kernel=3 stride=2 pad=1", {37, 200, 19}));  // bands of rows, one sample a tile
+  return cases;
+}
+
+struct Named {
+  const char* name;
+  const ConvKernels* kernels;
+};
+constexpr Named kSets[] = {{"direct", &kDirectConv}, {"gemm", &kGemmConv}};
+
+/// Uniform in [-1, 1).
+Values noise(int64_t elems, uint64_t key) {
+  Values v(static_cast<size_t>(elems));
+  const Random random(key, Stream::test);
+  for (size_t i = 0; i < v.size(); ++i) v[i] = static_cast<real>(2 * random.uniform(i) - 1);
+  return v;
+}
+
+struct Inputs {
+  int samples;
+  Values x, w, bias, dy, old_dx, old_dw;
+};
+
+Inputs make_inputs(const Case& c, int samples) {
+  const ConvShape& s = c.shape;
+  return {samples,
+          noise(samples * s.in.elems(), 1),
+          noise(s.weight_elems(), 2),
+          c.has_bias ? noise(s.out.c, 3) : Values(),
+          noise(samples * s.out.elems(), 4),
+          noise(samples * s.in.elems(), 5),
+          noise(s.weight_elems(), 6)};
+}
+
+enum class Direction { forward, data, weight };
+
+/// Runs one direction over consecutive chunks of samples, with NaN in the scratch space and in what must be
+/// assigned. Without `add` a data gradient is assigned. Nothing may be written behind the output or the
+/// scratch space.
+Values run(const ConvShape& s, const ConvKernels& kernels, Direction direction, bool add, const Inputs& in,
+           const std::vector<int>& chunks) {
+  const ConvKernel& kernel = direction == Direction::forward ? kernels.forward
+                             : direction == Direction::data  ? kernels.data_gradient
+                                                             : kernels.weight_gradient;
+  Values out =
+      direction == Direction::weight ? in.old_dw
+      : add                          ? in.old_dx
+            : Values(static_cast<size_t>(in.samples * (direction == Direction::data ? s.in : s.out).elems()),
+                     kNan);
+  const size_t out_elems = out.size(), scratch_elems = static_cast<size_t>(kernel.scratch_elems(s));
+  out.push_back(kGuard);
+  int first = 0;
+  for (const int count : chunks) {
+    Values scratch(scratch_elems, kNan);
+    scratch.push_back(kGuard);
+    ConvArgs a;
+    a.samples = count;
+    a.x = in.x.data() + first * s.in.elems();
+    a.w = in.w.data();
+    a.bias = in.bias.empty() ? nullptr : in.bias.data();
+    a.dy = in.dy.data() + first * s.out.elems();
+    a.out = out.data() + (direction == Direction::weight ? 0
+                          : direction == Direction::data ? first * s.in.elems()
+                                                         : first * s.out.elems());
+    a.add = add;
+    a.scratch = scratch.data();
+    kernel.run(s, a);
+    EXPECT(scratch.back() == kGuard);
+    first += count;
+  }
+  EXPECT(out.back() == kGuard);
+  out.resize(out_elems);
+  return out;
+}
+
+/// The largest |a - b| over eps * sqrt(k) * root mean square of b: below 4 where both are the same sums of k
+/// products. NaN where a value is.
+double scaled_error(const Values& a, const std::vector<double>& b, int64_t k) {
+  double square_sum = 0, worst = 0;
+  for (const double v : b) square_sum += v * v;
+  const double unit = std::numeric_limits<real>::epsilon() * std::sqrt(static_cast<double>(k)) *
+                      std::sqrt(square_sum / static_cast<double>(b.size()));
+  for (size_t i = 0; i < b.size(); ++i) {
+    const double error = std::abs(a[i] - b[i]) / unit;
+    if (!(error <= worst)) worst = error;
+    if (std::isnan(error)) return error;
+  }
+  return worst;
+}
+constexpr double kTolerance = 4;
+
+bool same_bits(const Values& a, const Values& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(real)) == 0;
+}
+
+std::vector<double> sum(std::vector<double> a, const Values& b) {
+  for (size_t i = 0; i < a.size(); ++i) a[i] += b[i];
+  return a;
+}
+
+/// Calls body(name) once for each instruction set that is compiled in and that this machine has.
+template <class Body>
+void for_each_target(Body&& body) {
+  for (const int64_t target : {HWY_AVX3, HWY_AVX2, HWY_NEON, HWY_EMU128, HWY_SCALAR}) {
+    if ((hwy::SupportedTargets() & HWY_TARGETS & target) == 0) continue;
+    hwy::SetSupportedTargetsForTest(target);
+    body(hwy::TargetName(target));
+    hwy::SetSupportedTargetsForTest(0);
+  }
+}
+
+void expect_close(const Values& got, const std::vector<double>& expected, int64_t k) {
+  EXPECT(got.size() == expected.size());
+  EXPECT(scaled_error(got, expected, k) < kTolerance);
+}
+
+}  // namespace
+
+TEST_CASE("convolution kernels compute what the definition says") {
+  for (const Case& c : all_cases()) {
+    CAPTURE(c.text);
+    const ConvShape& s = c.shape;
+    const int samples = s.in.elems() > 10000 ? 1 : 3;
+    const Inputs in = make_inputs(c, samples);
+    const int64_t k = s.taps() * s.in.c, dx_k = s.taps() * s.out.c, dw_k = samples * s.out.pixels();
+    const std::vector<double> y =
+        reference::conv_forward(s, samples, in.x.data(), in.w.data(), c.has_bias ? in.bias.data() : nullptr)
+            .values;
+    const std::vector<double> dx =
+        reference::conv_data_gradient(s, samples, in.dy.data(), in.w.data()).values;
+    const std::vector<double> dw =
+        reference::conv_weight_gradient(s, samples, in.x.data(), in.dy.data()).values;
+    for_each_target([&](const char* target) {
+      CAPTURE(target);
+      for (const Named& set : kSets) {
+        CAPTURE(set.name);
+        expect_close(run(s, *set.kernels, Direction::forward, false, in, {samples}), y, k);
+        expect_close(run(s, *set.kernels, Direction::data, false, in, {samples}), dx, dx_k);
+        expect_close(run(s, *set.kernels, Direction::data, true, in, {samples}), sum(dx, in.old_dx), dx_k);
+        expect_close(run(s, *set.kernels, Direction::weight, false, in, {samples}), sum(dw, in.old_dw), dw_k);
+      }
+    });
+  }
+}
+
+TEST_CASE("the comparison of kernels sees a planted fault") {
+  const Case c = make_case("conv2d out=5 kernel=3 pad=1", {6, 7, 9});
+  const Inputs in = make_inputs(c, 2);
+  const int64_t k = 9 * 9;  // taps x c_in
+  const std::vector<double> y = reference::conv_forward(c.shape, 2, in.x.data(), in.w.data(), nullptr).values;
+  Values got = run(c.shape, kDirectConv, Direction::forward, false, in, {2});
+  const real right = got[123];
+  for (const real wrong :
+       {right * (1 + 100 * std::numeric_limits<real>::epsilon()) + real(1e-4), kNan, real{0}}) {
+    got[123] = wrong;
+    EXPECT(!(scaled_error(got, y, k) < kTolerance));
+  }
+}
+
+TEST_CASE("convolution kernels give the same bits for any split of the samples") {
+  for (const Case& c : all_cases()) {
+    CAPTURE(c.text);
+    const int samples = c.shape.in.elems() > 10000 ? 3 : 11;  // more than one tile of samples
+    const Inputs in = make_inputs(c, samples);
+    const std::vector<std::vector<int>> splits = {{samples / 3, samples - samples / 3},
+                                                  std::vector<int>(static_cast<size_t>(samples), 1)};
+    for (const Named& set : kSets)
+      for (const Direction direction : {Direction::forward, Direction::data, Direction::weight})
+        for (const bool add : {false, true}) {
+          if (add && direction != Direction::data) continue;
+          CAPTURE(set.name);
+          CAPTURE(static_cast<int>(direction));
+          const Values whole = run(c.shape, *set.kernels, direction, add, in, {samples});
+          for (const std::vector<int>& split : splits)
+            EXPECT(same_bits(whole, run(c.shape, *set.kernels, direction, add, in, split)));
+        }
+  }
+}
+
+TEST_CASE("direct kernels give the same bits with vectors of any width") {
+  for (const Case& c : all_cases()) {
+    CAPTURE(c.text);
+    const Inputs in = make_inputs(c, 2);
+    for (const Direction direction : {Direction::forward, Direction::data, Direction::weight}) {
+      Values first;
+      for_each_target([&](const std::string& target) {
+        if (target == hwy::TargetName(HWY_STATIC_TARGET)) return;  // may lack a fused multiply-add
+        const Values got = run(c.shape, kDirectConv, direction, false, in, {2});
+        if (first.empty()) first = got;
+        EXPECT(same_bits(first, got));
+      });
+    }
+  }
+}
+
+TEST_CASE("conv2d declares the multiply-accumulates of the definition") {
+  for (const Case& c : all_cases()) {
+    CAPTURE(c.text);
+    const ConvShape& s = c.shape;
+    if (s.in.elems() > 10000) continue;
+    const int samples = 3;
+    const Inputs in = make_inputs(c, samples);
+    const std::vector<GemmShape> forward = c.layer->gemms(Phase::forward, samples, true);
+    const std::vector<GemmShape> backward = c.layer->gemms(Phase::backward, samples, true);
+    REQUIRE(forward.size() == 1);
+    REQUIRE(backward.size() == 2);
+    EXPECT(forward[0].macs() == reference::conv_forward(s, samples, in.x.data(), in.w.data(), nullptr).macs);
+    EXPECT(backward[0].macs() == reference::conv_data_gradient(s, samples, in.dy.data(), in.w.data()).macs);
+    EXPECT(backward[1].macs() == reference::conv_weight_gradient(s, samples, in.x.data(), in.dy.data()).macs);
+    EXPECT(c.layer->gemms(Phase::backward, samples, false) == std::vector<GemmShape>{backward[1]});
+  }
+}
+
+TEST_CASE("conv2d: output sizes, parameters and needs") {
+  const Case stem = make_case("conv2d out=64 kernel=7 stride=2 pad=3", {224, 224, 3});
+  EXPECT(stem.layer->out_shape() == Shape{112, 112, 64});  // (224 + 2 * 3 - 7) / 2 + 1, rounded down
+  REQUIRE(stem.layer->params().size() == 1);
+  EXPECT(stem.layer->params()[0].dims == std::vector<int>{7, 7, 3, 64});
+  EXPECT(stem.layer->params()[0].fan == 7 * 7 * 64);
+  EXPECT(stem.layer->needs(false).gradient_sweeps == 1);
+  EXPECT(stem.layer->needs(true).gradient_sweeps == 2);  // the data gradient and the weight gradient read dy
+  EXPECT(stem.layer->needs(true).x);
+  EXPECT(make_case("conv2d out=3 kernel=1 bias=1", {2, 2, 5}).layer->params()[1].dims == std::vector<int>{3});
+}
+
+TEST_CASE("conv2d refuses what cannot be") {
+  const auto message = [](const std::string& spec, std::vector<Shape> in) -> std::string {
+    try {
+      make_layer(spec, in);
+    } catch (const Error& error) {
+      EXPECT(error.kind() == ErrorKind::usage);
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT(message("conv2d out=3 kernel=5", {{4, 9, 2}}).find("conv2d out=3 kernel=5") != std::string::npos);
+  EXPECT(message("conv2d kernel=3", {{4, 9, 2}}).find("out") != std::string::npos);
+  EXPECT(message("conv2d out=3 kernel=3 stride=0", {{4, 9, 2}}).find("stride") != std::string::npos);
+  EXPECT(message("conv2d out=3 kernel=3 dilation=2", {{4, 9, 2}}).find("dilation") != std::string::npos);
+  EXPECT(!message("conv2d out=3 kernel=1", {{4, 9, 2}, {4, 9, 2}}).empty());
+}
+
+TEST_CASE("the kernel set is a setting of the process") {
+  EXPECT(kernel_set() == KernelSet::automatic);
+  const ConvShape shape = make_case("conv2d out=5 kernel=3", {6, 7, 9}).shape;
+  set_kernel_set(KernelSet::gemm);
+  EXPECT((choose_conv_kernels(shape).forward.run == kGemmConv.forward.run));
+  set_kernel_set(KernelSet::direct);
+  EXPECT((choose_conv_kernels(shape).forward.run == kDirectConv.forward.run));
+  set_kernel_set(KernelSet::automatic);
+  const ConvShape wide = make_case("conv2d out=3 kernel=1", {2, 2, 1024}).shape;
+  EXPECT((choose_conv_kernels(wide).forward.run == kDirectConv.forward.run));
+  EXPECT((choose_conv_kernels(wide).weight_gradient.run == kGemmConv.weight_gradient.run));
+  for (const KernelSet set : {KernelSet::automatic, KernelSet::direct, KernelSet::gemm})
+    EXPECT(parse_kernel_set(to_string(set)) == set);
+  DOCTEST_CHECK_THROWS_AS(parse_kernel_set("fast"), Error);
+}
+
+TEST_CASE("gemm multiplies in every form, and BLAS is the OpenMP one") {
+  require_openmp_blas();
+  EXPECT(blas_description().find("OpenMP") != std::string::npos);
+  const int64_t m = 3, n = 5, k = 7;
+  const Values a = noise(m * k, 1), b = noise(k * n, 2);
+  std::vector<double> expected(static_cast<size_t>(m * n), 2);  // C before: 2, kept by beta = 1
+  Values at(a.size()), bt(b.size());
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t p = 0; p < k; ++p)
+      for (int64_t j = 0; j < n; ++j) {
+        const auto ik = static_cast<size_t>(i * k + p), kj = static_cast<size_t>(p * n + j);
+        expected[static_cast<size_t>(i * n + j)] += double{a[ik]} * double{b[kj]};
+        at[static_cast<size_t>(p * m + i)] = a[ik];
+        bt[static_cast<size_t>(j * k + p)] = b[kj];
+      }
+  for (const Transpose ta : {Transpose::no, Transpose::yes})
+    for (const Transpose tb : {Transpose::no, Transpose::yes}) {
+      Values c(expected.size(), 2);
+      gemm(ta, tb, m, n, k, (ta == Transpose::yes ? at : a).data(), (tb == Transpose::yes ? bt : b).data(), 1,
+           c.data());
+      expect_close(c, expected, k);
+      Values assigned(expected.size(), kNan);
+      gemm(ta, tb, m, n, k, (ta == Transpose::yes ? at : a).data(), (tb == Transpose::yes ? bt : b).data(), 0,
+           assigned.data());
+      for (real& v : assigned) v += 2;
+      expect_close(assigned, expected, k);
+    }
+}
+
+}  // namespace mbs
