@@ -1,0 +1,139 @@
+#include "layers/zoo/zoo.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "engine/check.h"
+#include "layers/zoo/builders.h"
+
+namespace mbs {
+namespace {
+
+// Defaults of group norm. Wu and He, "Group Normalization", 2018, take 32 groups for the ImageNet networks;
+// the CIFAR networks start at 16 channels, where 32 groups do not exist and 16 would normalise single
+// channels.
+constexpr int kImageNetGroups = 32;
+constexpr int kCifarChannelsPerGroup = 8;
+
+struct Entry {
+  ArchInfo info;
+  std::optional<ResNetPlan> resnet;  // none: small_cnn
+  bool imagenet() const { return resnet && resnet->stem == Stem::imagenet; }
+};
+
+Entry cifar(int depth) {
+  // Blocks of a stage, two convolutions each; stem and fc make the other two layers.
+  const int n = (depth - 2) / 6;
+  return {{fmt::format("resnet{}", depth),
+           fmt::format("CIFAR residual network of {} layers, 16-32-64 channels", depth),
+           {32, 32, 3}},
+          ResNetPlan{{n, n, n, 0}, 16, false, Stem::cifar, Shortcut::a}};
+}
+
+Entry imagenet(int depth, std::array<int, 4> blocks, bool bottleneck) {
+  return {{fmt::format("resnet{}", depth),
+           fmt::format("ImageNet residual network of {} layers, {} blocks", depth,
+                       bottleneck ? "bottleneck" : "basic"),
+           {224, 224, 3}},
+          ResNetPlan{blocks, 64, bottleneck, Stem::imagenet, Shortcut::b}};
+}
+
+const std::vector<Entry>& entries() {
+  static const std::vector<Entry> list = {
+      {{"small_cnn", "three convolutions with pooling between them: trains in seconds", {32, 32, 3}},
+       std::nullopt},
+      cifar(8),
+      cifar(20),
+      cifar(32),
+      cifar(44),
+      cifar(56),
+      cifar(110),
+      imagenet(18, {2, 2, 2, 2}, false),
+      imagenet(34, {3, 4, 6, 3}, false),
+      imagenet(50, {3, 4, 6, 3}, true),
+      imagenet(101, {3, 4, 23, 3}, true),
+      imagenet(152, {3, 8, 36, 3}, true)};
+  return list;
+}
+
+const Entry& find_entry(std::string_view arch) {
+  std::string names;
+  for (const Entry& e : entries()) {
+    if (e.info.name == arch) return e;
+    names += (names.empty() ? "" : ", ") + e.info.name;
+  }
+  fail_usage("unknown network '{}'; there are {}", arch, names);
+}
+
+std::string divisors(int n) {
+  std::string text;
+  for (int d = 1; d <= n; ++d)
+    if (n % d == 0) text += fmt::format("{}{}", text.empty() ? "" : ", ", d);
+  return text;
+}
+
+void check_options(const NetworkOptions& o) {
+  if (o.classes < 2) fail_usage("network '{}': {} classes; there must be at least 2", o.arch, o.classes);
+  if (o.input.h < 1 || o.input.w < 1 || o.input.c < 1)
+    fail_usage("network '{}': an input of {}x{}x{} is empty", o.arch, o.input.h, o.input.w, o.input.c);
+  if (o.gn_groups < 0 || o.gn_channels < 0)
+    fail_usage("network '{}': --gn-groups {} and --gn-channels {} must not be negative", o.arch, o.gn_groups,
+               o.gn_channels);
+  if (o.gn_groups > 0 && o.gn_channels > 0)
+    fail_usage("network '{}': give --gn-groups or --gn-channels, not both", o.arch);
+  if (o.norm == Norm::batch && (o.gn_groups > 0 || o.gn_channels > 0))
+    fail_usage(
+        "network '{}': --gn-groups and --gn-channels belong to group norm; leave them out with --norm bn",
+        o.arch);
+  if (!(o.label_smoothing >= 0 && o.label_smoothing < 1))
+    fail_usage("network '{}': a label smoothing of {} must be in [0, 1)", o.arch, o.label_smoothing);
+}
+
+}  // namespace
+
+std::vector<ArchInfo> architectures() {
+  std::vector<ArchInfo> list;
+  for (const Entry& e : entries()) list.push_back(e.info);
+  return list;
+}
+
+int default_gn_groups(std::string_view arch, int channels) {
+  return find_entry(arch).imagenet() ? kImageNetGroups : std::max(1, channels / kCifarChannelsPerGroup);
+}
+
+TensorId add_norm(Network& network, const NetworkOptions& o, const std::string& name, TensorId x) {
+  if (o.norm == Norm::batch) return network.add(name, "batch_norm", {x});
+  const int channels = network.tensor(x).shape.c;
+  const int parts = o.gn_channels > 0 ? o.gn_channels
+                    : o.gn_groups > 0 ? std::min(o.gn_groups, channels)
+                                      : default_gn_groups(o.arch, channels);
+  if (channels % parts != 0)
+    fail_usage("network '{}', layer '{}': {} {} not divide its {} channels; what divides: {}", o.arch, name,
+               parts, o.gn_channels > 0 ? "channels per group (--gn-channels) do" : "groups (--gn-groups) do",
+               channels, divisors(channels));
+  return network.add(name, fmt::format("group_norm {}={}", o.gn_channels > 0 ? "channels" : "groups", parts),
+                     {x});
+}
+
+void add_classifier(Network& network, const NetworkOptions& o, TensorId x) {
+  x = network.add("avgpool", "global_avg_pool", {x});
+  x = network.add("fc", fmt::format("linear out={}", o.classes), {x});
+  if (!o.loss) return;
+  network.add(
+      "loss",
+      o.label_smoothing > 0 ? fmt::format("softmax_loss smoothing={}", o.label_smoothing) : "softmax_loss",
+      {x});
+}
+
+Network make_network(const NetworkOptions& options) {
+  check_options(options);
+  const Entry& entry = find_entry(options.arch);
+  if (!entry.resnet && (options.stem != Stem::standard || options.shortcut != Shortcut::standard))
+    fail_usage("network '{}' has no stem or shortcut to choose; leave out --stem and --shortcut",
+               options.arch);
+  return entry.resnet ? build_resnet(options, *entry.resnet) : build_small_cnn(options);
+}
+
+}  // namespace mbs

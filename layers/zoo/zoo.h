@@ -1,0 +1,58 @@
+// The networks: each a function from options to a Network, made of single layers (no fused ones). Names of
+// nodes, and so the keys of parameters, are torchvision's.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/network.h"
+
+namespace mbs {
+
+/// Which normalisation follows a convolution.
+enum class Norm { group, batch };
+
+/// How a residual block's shortcut changes its shape. A: every second pixel, new channels zero, no parameters
+/// (He et al. 2015, section 3.3). B: 1x1 convolution and norm.
+enum class Shortcut { standard /* A for the CIFAR networks, B for the ImageNet ones */, a, b };
+
+/// What stands before the first block. cifar: convolution 3x3. imagenet: convolution 7x7 stride 2, max pool
+/// 3x3 stride 2.
+enum class Stem { standard /* as published for the network */, cifar, imagenet };
+
+/// What a network is made from.
+struct NetworkOptions {
+  std::string arch = "resnet20";
+  Shape input{32, 32, 3};  ///< of one sample; ArchInfo::input is what the network was published for
+  int classes = 10;
+  Norm norm = Norm::group;
+  int gn_groups =
+      0;  ///< groups of every group norm, no more than it has channels; at most one of the two is not 0,
+  int gn_channels = 0;  ///< channels per group of every group norm; both 0: default_gn_groups()
+  Shortcut shortcut = Shortcut::standard;
+  Stem stem = Stem::standard;
+  double label_smoothing = 0;
+  bool loss = true;  ///< false: the last node is `fc`, whose output are the logits
+};
+
+/// One line of the list of networks.
+struct ArchInfo {
+  std::string name;
+  std::string summary;
+  Shape input;  ///< of one sample, as published
+};
+
+/// All networks, small ones first.
+std::vector<ArchInfo> architectures();
+
+/// Builds a network. Error (usage): an unknown network (the message lists all), options that contradict each
+/// other, a group norm that does not divide its channels (names the layer and what divides), or an input that
+/// is too small.
+Network make_network(const NetworkOptions&);
+
+/// Groups of a group norm over `channels` channels where the options name none. Error (usage): an unknown
+/// network.
+int default_gn_groups(std::string_view arch, int channels);
+
+}  // namespace mbs
