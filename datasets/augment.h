@@ -1,0 +1,37 @@
+// Augmentation of training images, keyed by (seed, epoch, index of the image): the same whatever order, batch
+// size or thread an image is read in.
+#pragma once
+
+#include <cstdint>
+
+#include "datasets/dataset.h"
+#include "datasets/normalization.h"
+
+namespace mbs {
+
+/// The random changes of a training image. The default is the usual one for CIFAR (He et al. 2015,
+/// section 4.2).
+struct Augmentation {
+  int pad = 4;       ///< black border of this width, then a random crop of the original size; 0: none
+  bool flip = true;  ///< left and right exchanged, in one half of the cases
+  int cutout =
+      0;  ///< a square of this size at a random centre becomes the mean (DeVries and Taylor 2017); 0: none
+};
+inline constexpr Augmentation kNoAugmentation{0, false, 0};
+
+/// Usage error: a negative size, or a border wider than images of this shape.
+void validate(const Augmentation&, const Shape&);
+
+/// Which image, when.
+struct SampleKey {
+  uint64_t seed = 0;
+  int64_t epoch = 0;
+  int index = 0;  ///< into the data set
+};
+
+/// Writes image `key.index` of the data set, augmented and normalised, to out (h x w x c). The border is
+/// added to the bytes, before normalising, as torchvision does: it is black, not the mean. The cutout square
+/// is cut off at the edges of the image and becomes 0, the mean after normalising.
+void write_sample(const Dataset&, const SampleKey&, const PixelTable&, const Augmentation&, real* out);
+
+}  // namespace mbs
