@@ -1,0 +1,76 @@
+// From a network, a buffer and an order to a schedule: which blocks share a sub-batch, and how many samples
+// it has.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/network.h"
+#include "engine/schedule.h"
+#include "mbs/traffic.h"
+
+namespace mbs {
+
+/// The orders of a training step.
+enum class Order : uint8_t {
+  baseline,  ///< layer by layer over the whole batch
+  mbs_fs,    ///< fully serialized: one group, the smallest sub-batch that any block needs
+  mbs1,      ///< greedy groups; a layer hands to the next layer of its branch on chip
+  mbs2,      ///< greedy groups; everything made in a chunk stays on chip, also between branches
+};
+
+/// "baseline", "mbs-fs", "mbs1", "mbs2".
+const char* order_name(Order);
+/// All names, in the order of the enum.
+std::vector<std::string> order_names();
+/// Error (usage): not the name of an order; lists them.
+Order parse_order(const std::string& name);
+
+/// The largest batch of one core that is planned for: it keeps all sums far from the limits of int64_t.
+inline constexpr int kMaxBatch = 1 << 20;
+
+/// What to plan for.
+struct PlanOptions {
+  Order order = Order::mbs2;
+  int batch = 32;                            ///< samples of one core
+  int64_t buffer_bytes = int64_t{10} << 20;  ///< on-chip buffer of one core; the baseline keeps nothing in it
+  TrafficRules rules;
+};
+
+/// Consecutive blocks that share a sub-batch.
+struct Group {
+  int first_block = 0, last_block = 0;     ///< [first, last] in Network::blocks()
+  int sub_batch = 1;                       ///< samples of a chunk
+  int iterations = 1;                      ///< chunks per pass, ceil(batch / sub_batch)
+  int64_t footprint_bytes_per_sample = 0;  ///< the largest of its blocks
+  int64_t weight_bytes = 0;                ///< all parameters of its blocks
+
+  bool operator==(const Group&) const = default;
+};
+
+/// A schedule and where it came from.
+struct Plan {
+  std::string network;
+  Order order = Order::baseline;
+  int64_t buffer_bytes = 0;
+  TrafficRules rules;
+  std::vector<Group> groups;  ///< first to last block; the backward passes run the same groups last to first
+  Schedule schedule;
+  Traffic predicted;  ///< DRAM bytes of one training step of one core
+
+  bool operator==(const Plan&) const = default;
+};
+
+/// Plans a training step. Error: a batch outside [1, kMaxBatch], a buffer below 1, a block that does not fit
+/// the buffer with one sample (names the block, what it needs and the smallest buffer that works), or a layer
+/// that couples samples which an MBS order would split (engine's validate).
+Plan make_plan(const Network&, const PlanOptions&);
+
+/// The plan with the given groups: group i starts at block `first_blocks[i]` (ascending, the first is 0).
+Plan plan_with_groups(const Network&, const PlanOptions&, const std::vector<int>& first_blocks);
+
+/// One line per group: blocks, sub-batch, iterations, bytes per sample, weight bytes.
+std::string group_table(const Network&, const Plan&);
+
+}  // namespace mbs

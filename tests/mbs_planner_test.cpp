@@ -1,0 +1,242 @@
+// Which groups the orders make, how far greedy grouping is from the best, and what is refused.
+#include <algorithm>
+#include <limits>
+
+#include "engine/check.h"
+#include "mbs/planner.h"
+#include "tests/doctest.h"
+#include "tests/mbs_networks.h"
+
+using namespace mbs;
+using namespace mbs::tests;
+
+namespace {
+
+constexpr int64_t kMiB = int64_t{1} << 20;
+
+PlanOptions options(Order order, int batch, int64_t buffer_bytes, const std::string& accounting = "paper") {
+  return {order, batch, buffer_bytes, traffic_rules(accounting)};
+}
+
+std::string message_of(const auto& call) {
+  try {
+    call();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "";
+}
+
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+// All contiguous groupings: bit b - 1 of `cuts` says that block b starts a group.
+int64_t best_of_all(const Network& net, const PlanOptions& o) {
+  int64_t best = std::numeric_limits<int64_t>::max();
+  const auto blocks = net.blocks().size();
+  for (uint64_t cuts = 0; cuts < uint64_t{1} << (blocks - 1); ++cuts) {
+    std::vector<int> first_blocks = {0};
+    for (size_t b = 1; b < blocks; ++b)
+      if (cuts >> (b - 1) & 1) first_blocks.push_back(static_cast<int>(b));
+    best = std::min(best, plan_with_groups(net, o, first_blocks).predicted.total_bytes());
+  }
+  return best;
+}
+
+// The groups that blocks [first, end) and what is before and after them make.
+Plan plan_with_span(const Network& net, const PlanOptions& o, int first, int end) {
+  std::vector<int> first_blocks = {0};
+  if (first > 0) first_blocks.push_back(first);
+  if (end < static_cast<int>(net.blocks().size())) first_blocks.push_back(end);
+  return plan_with_groups(net, o, first_blocks);
+}
+
+// Traffic is a constant, plus per group the iterations times what its parameters cost in one, plus per
+// boundary what crosses it. So the best grouping is a dynamic programme over where groups end. Returns its
+// cost, and the groups.
+struct Best {
+  int64_t total_bytes;
+  std::vector<int> first_blocks;
+};
+Best best_by_programme(const Network& net, const PlanOptions& o) {
+  const int blocks = static_cast<int>(net.blocks().size());
+  const int64_t stem_bytes = plan_with_span(net, o, 0, 1).groups[0].weight_bytes;
+  // Weights are read twice (the first convolution's once), their gradients written and read.
+  const int64_t moves = 2 + 2 * o.rules.partial_sum_bits / o.rules.feature_bits;
+  const auto parameters = [&](const Group& g) {
+    return g.iterations * (moves * g.weight_bytes - (g.first_block == 0 ? stem_bytes : 0));
+  };
+  const auto all_parameters = [&](const Plan& plan) {
+    int64_t sum = 0;
+    for (const Group& g : plan.groups) sum += parameters(g);
+    return sum;
+  };
+  const Plan whole = plan_with_groups(net, o, {0});
+  const int64_t constant = whole.predicted.total_bytes() - all_parameters(whole);
+  const auto boundary = [&](int b) {
+    const Plan cut = plan_with_span(net, o, b, blocks);
+    return b == 0 ? 0 : cut.predicted.total_bytes() - constant - all_parameters(cut);
+  };
+  std::vector<Best> best(static_cast<size_t>(blocks) + 1, {std::numeric_limits<int64_t>::max(), {}});
+  best[0] = {constant, {}};
+  for (int first = 0; first < blocks; ++first) {
+    const Best& before = best[static_cast<size_t>(first)];
+    const int64_t cut_bytes = boundary(first);
+    for (int end = first + 1; end <= blocks; ++end) {
+      const Plan plan = plan_with_span(net, o, first, end);
+      const int64_t bytes = before.total_bytes + cut_bytes + parameters(plan.groups[first > 0 ? 1 : 0]);
+      Best& here = best[static_cast<size_t>(end)];
+      if (bytes >= here.total_bytes) continue;
+      here = {bytes, before.first_blocks};
+      here.first_blocks.push_back(first);
+    }
+  }
+  return best.back();
+}
+
+}  // namespace
+
+TEST_CASE("orders have names") {
+  for (const std::string& name : order_names()) EXPECT(order_name(parse_order(name)) == name);
+  const std::string message = message_of([] { parse_order("mbs3"); });
+  EXPECT(has(message, "mbs3"));
+  for (const std::string& name : order_names()) EXPECT(has(message, name));
+  EXPECT(has(message_of([] { traffic_rules("exact"); }), "paper, conservative, fused"));
+}
+
+TEST_CASE("a plan's groups cover the blocks, fit the buffer and are as large as they can be") {
+  const Network net = zoo_network("resnet50");
+  const int batch = 32;
+  for (const std::string& name : order_names()) {
+    CAPTURE(name);
+    const Plan plan = make_plan(net, options(parse_order(name), batch, 10 * kMiB, "conservative"));
+    EXPECT(plan.schedule.order == name);
+    EXPECT(plan.schedule.batch == batch);
+    int next = 0;
+    int64_t weight_bytes = 0;
+    for (const Group& g : plan.groups) {
+      EXPECT(g.first_block == next);
+      EXPECT(g.iterations == (batch + g.sub_batch - 1) / g.sub_batch);
+      next = g.last_block + 1;
+      weight_bytes += g.weight_bytes;
+      if (plan.order == Order::baseline) {
+        EXPECT(g.sub_batch == batch);
+        EXPECT(g.first_block == g.last_block);
+        continue;
+      }
+      EXPECT(g.sub_batch * g.footprint_bytes_per_sample <= 10 * kMiB);
+      EXPECT((g.sub_batch == batch || (g.sub_batch + 1) * g.footprint_bytes_per_sample > 10 * kMiB));
+    }
+    EXPECT(next == static_cast<int>(net.blocks().size()));
+    EXPECT(weight_bytes == 2 * net.parameter_count());
+    EXPECT(plan.predicted == predicted_traffic(net, plan.schedule, plan.rules));
+    if (plan.order != Order::baseline) EXPECT(plan.schedule.passes.size() == 2 * plan.groups.size());
+  }
+  // norm1 needs 3.21 MB out of place: 3 samples in 10 MiB, 11 iterations of 32; the blocks of MBS2 4.82 MB: 2
+  // and 16.
+  const Plan serial = make_plan(net, options(Order::mbs_fs, batch, 10 * kMiB, "conservative"));
+  REQUIRE(serial.groups.size() == 1);
+  EXPECT(serial.groups[0].sub_batch == 3);
+  EXPECT(serial.groups[0].iterations == 11);
+  const Plan mbs2 = make_plan(net, options(Order::mbs2, batch, 10 * kMiB, "conservative"));
+  EXPECT(mbs2.groups[0].sub_batch == 2);
+  EXPECT(mbs2.groups[0].iterations == 16);
+}
+
+TEST_CASE("better orders move less, and MBS2 about a quarter of the baseline") {
+  for (const std::string arch : {"resnet20", "resnet56", "resnet18", "resnet50"}) {
+    CAPTURE(arch);
+    const Network net = zoo_network(arch);
+    const auto total = [&](Order order) {
+      return make_plan(net, options(order, 32, 10 * kMiB)).predicted.total_bytes();
+    };
+    const int64_t baseline = total(Order::baseline), fs = total(Order::mbs_fs), mbs1 = total(Order::mbs1);
+    const int64_t mbs2 = total(Order::mbs2);
+    EXPECT(mbs2 <= mbs1);
+    EXPECT(mbs1 <= fs);
+    EXPECT(fs <= baseline);
+  }
+  const Network net = zoo_network("resnet50");
+  const auto total = [&](Order order) {
+    return static_cast<double>(make_plan(net, options(order, 32, 10 * kMiB)).predicted.total_bytes());
+  };
+  const double reduction = 1 - total(Order::mbs2) / total(Order::baseline);
+  EXPECT(reduction > 0.65);
+  EXPECT(reduction < 0.78);
+}
+
+TEST_CASE("greedy grouping is close to the best of all groupings") {
+  for (const std::string arch : {"small_cnn", "resnet8"}) {
+    const Network net = zoo_network(arch);
+    for (Order order : {Order::mbs1, Order::mbs2}) {
+      for (int64_t buffer : {128 << 10, 200 << 10, 777 << 10}) {
+        const PlanOptions o = options(order, 37, buffer);
+        const int64_t greedy = make_plan(net, o).predicted.total_bytes();
+        const int64_t best = best_of_all(net, o);
+        CAPTURE(arch);
+        CAPTURE(buffer);
+        EXPECT(greedy >= best);
+        EXPECT(static_cast<double>(greedy) <= 1.02 * static_cast<double>(best));
+        EXPECT(best_by_programme(net, o).total_bytes == best);
+      }
+    }
+  }
+}
+
+TEST_CASE("greedy grouping of ResNet-50 is within 2 % of the dynamic programme") {
+  const Network net = zoo_network("resnet50");
+  for (Order order : {Order::mbs1, Order::mbs2}) {
+    const PlanOptions o = options(order, 32, 10 * kMiB);
+    const Best best = best_by_programme(net, o);
+    EXPECT(plan_with_groups(net, o, best.first_blocks).predicted.total_bytes() == best.total_bytes);
+    const int64_t greedy = make_plan(net, o).predicted.total_bytes();
+    EXPECT(greedy >= best.total_bytes);
+    EXPECT(static_cast<double>(greedy) <= 1.02 * static_cast<double>(best.total_bytes));
+  }
+}
+
+TEST_CASE("extreme sizes of batch and buffer") {
+  const Network net = zoo_network("resnet8");
+  for (const std::string& name : order_names()) {
+    CAPTURE(name);
+    const Plan one = make_plan(net, options(parse_order(name), 1, 10 * kMiB));
+    for (const Group& g : one.groups) EXPECT((g.sub_batch == 1 && g.iterations == 1));
+    const Plan roomy = make_plan(net, options(parse_order(name), 37, int64_t{1} << 60));
+    for (const Group& g : roomy.groups) EXPECT((g.sub_batch == 37 && g.iterations == 1));
+    const Plan large = make_plan(net, options(parse_order(name), kMaxBatch, 10 * kMiB));
+    EXPECT(large.predicted.total_bytes() > 0);
+    EXPECT(has(message_of([&] { make_plan(net, options(parse_order(name), 0, kMiB)); }), "batch"));
+    EXPECT(
+        has(message_of([&] { make_plan(net, options(parse_order(name), kMaxBatch + 1, kMiB)); }), "batch"));
+    EXPECT(has(message_of([&] { make_plan(net, options(parse_order(name), 1, 0)); }), "buffer"));
+  }
+}
+
+TEST_CASE("a buffer that is too small for one sample is refused, and the message's way out works") {
+  const Network net = zoo_network("resnet8");
+  // The first block: conv2 with its input and output, and the block's input, 32 x 32 x 16 x 2 bytes each.
+  const int64_t smallest = 3 * 32 * 32 * 16 * 2;
+  const std::string message = message_of([&] { make_plan(net, options(Order::mbs2, 8, smallest - 1)); });
+  CAPTURE(message);
+  EXPECT(has(message, "layer1.0"));
+  EXPECT(has(message, std::to_string(smallest)));
+  EXPECT(has(message, std::to_string(smallest - 1)));
+  EXPECT(make_plan(net, options(Order::mbs2, 8, smallest)).groups[0].sub_batch == 1);
+  EXPECT(make_plan(net, options(Order::baseline, 8, 1)).groups[0].sub_batch == 8);  // needs no buffer
+}
+
+TEST_CASE("batch norm is refused where it would be split, and only there") {
+  const Network net = zoo_network("resnet8", Shortcut::standard, Norm::batch);
+  const std::string message = message_of([&] { make_plan(net, options(Order::mbs1, 37, kMiB)); });
+  EXPECT(has(message, "bn1"));
+  EXPECT(has(message, "--norm gn"));
+  EXPECT(make_plan(net, options(Order::mbs1, 5, 10 * kMiB)).groups.size() == 1);
+  EXPECT(make_plan(net, options(Order::baseline, 37, kMiB)).schedule.batch == 37);
+}
+
+TEST_CASE("the table of groups has a line for each") {
+  const Network net = zoo_network("resnet8");
+  const Plan plan = make_plan(net, options(Order::mbs2, 37, 200 << 10));
+  const std::string table = group_table(net, plan);
+  EXPECT(static_cast<size_t>(std::count(table.begin(), table.end(), '\n')) == plan.groups.size() + 1);
+  EXPECT(has(table, "conv1 .. "));
+}

@@ -1,0 +1,52 @@
+// Counts DRAM bytes from the events of a run. It knows no network and no schedule: an event states what is
+// read and written and where the other end of each hand-over is; what that costs follows from what the
+// machine keeps on chip. The rules are written down in docs/accounting.md.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <set>
+#include <utility>
+
+#include "engine/event.h"
+
+namespace mbs {
+
+/// What stays on chip between the steps of a chunk.
+enum class OnChip : uint8_t {
+  none,   ///< nothing; a layer that goes over its data twice reads it twice
+  chain,  ///< what a step hands to the next one of its branch
+  group,  ///< everything that was made or read in the chunk
+};
+
+/// What the accountant needs to know of the machine.
+struct CountingRules {
+  OnChip on_chip = OnChip::none;
+  int feature_bits = 16;      ///< features, their gradients, and weights
+  int partial_sum_bits = 16;  ///< weight gradients
+  int pool_index_bits = 8;    ///< per output element of a max pooling
+};
+
+/// Listens to one core. reset() before a step, traffic() after it.
+class Accountant : public Recorder {
+ public:
+  explicit Accountant(const CountingRules& rules) : rules_(rules) {}
+
+  void on_kernel(const KernelEvent&) override;
+  /// DRAM bytes since the last reset(), rounded up to whole bytes once per class and direction.
+  Traffic traffic() const;
+  void reset();
+
+ private:
+  bool kept(const Operand&) const;
+  bool arrives_again(const Operand&);
+  void count_read(Phase, const Operand&);
+  void count_write(Phase, const Operand&);
+
+  CountingRules rules_;
+  std::array<int64_t, kTrafficClasses> read_bits_{}, write_bits_{};
+  int pass_ = -1, chunk_ = -1;              ///< of the last event
+  std::set<std::pair<Role, int>> arrived_;  ///< what this chunk has read from DRAM
+};
+
+}  // namespace mbs
