@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Who may include whom (docs/architecture.md): reads every #include of the sources and fails on one that is not allowed, on
+# OpenMP outside of its header, and on a layer that is not listed. Then plants faults in a copy of the sources, each of
+# which must be found: a check that cannot fail is worth nothing.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+folders=(engine layers mbs wavecore datasets apps tests)
+
+# Prints one line for every violation in the tree below the current folder.
+violations() {
+  grep -rnE '^[[:space:]]*#[[:space:]]*(include|pragma[[:space:]]+omp)' "${folders[@]}" \
+    --include='*.h' --include='*.cpp' --include='*.inc' | awk '
+    BEGIN {
+      # What each folder may include of ours.
+      may["engine"]   = "^engine/"
+      may["layers"]   = "^(layers/|engine/(check|event|gemm|layer|network|parallel|random|real|shape|spec)\\.h$)"
+      may["mbs"]      = "^(mbs/|engine/(check|dataflow|event|layer|network|schedule|shape|spec)\\.h$)"
+      may["wavecore"] = "^(wavecore/|engine/(check|event)\\.h$)"
+      may["datasets"] = "^(datasets/|engine/(check|parallel|random|real|shape)\\.h$)"
+      may["apps"]     = "^(engine|layers|mbs|wavecore|datasets|apps)/"
+      may["tests"]    = "^(engine|layers|mbs|wavecore|datasets|apps|tests)/"
+      # Who may include what is not ours; anything not named here may be included anywhere.
+      only["^cblas\\.h$"]  = "^engine/gemm\\.cpp$"
+      only["^omp\\.h$"]    = "^engine/parallel\\.h$"
+      only["^mpi\\.h$"]    = "^$"
+      only["^stb"]         = "^(datasets/(stb_image_impl|image)\\.cpp$|tests/)"
+      only["^hwy/"]        = "^(layers/kernels/|apps/machine_info\\.cpp$|tests/)"
+      only["^CLI/"]        = "^apps/"
+      only["^nlohmann/"]   = "^(mbs/plan_json|apps/|tests/)"
+      only["^doctest"]     = "^tests/"
+    }
+    {
+      split($0, at, ":")
+      path = at[1]
+      line = substr($0, length(at[1]) + length(at[2]) + 3)
+      folder = path
+      sub("/.*", "", folder)
+      where = path ":" at[2] ": "
+      if (line ~ /^[[:space:]]*#[[:space:]]*pragma/) {
+        if (path != "engine/parallel.h") print where "OpenMP belongs into engine/parallel.h alone"
+        next
+      }
+      ours = line ~ /include[[:space:]]*"/
+      if (match(line, /[<"][^">]+[">]/) == 0) next  # a macro, as Highway has
+      target = substr(line, RSTART + 1, RLENGTH - 2)
+      if (ours && target !~ may[folder]) print where folder "/ may not include \"" target "\""
+      if (!ours && target ~ /^(engine|layers|mbs|wavecore|datasets|apps|tests)\//)
+        print where "write \"" target "\", not <" target ">"
+      for (pattern in only)
+        if (target ~ pattern && path !~ only[pattern]) print where "may not include " target
+    }'
+  local file name
+  for file in layers/*.cpp; do
+    name=$(sed -nE 's/^LAYER\(([a-z0-9_]+),.*/\1/p' "$file")
+    if [[ -n $name ]] && ! grep -qxF "X($name)" layers/list.inc; then
+      echo "$file: layer '$name' is not in layers/list.inc, so nothing tests it"
+    fi
+  done
+}
+
+found=$(violations)
+if [[ -n $found ]]; then
+  printf '%s\n' "$found" >&2
+  echo "check-deps: see 'Who may include whom' in docs/architecture.md" >&2
+  exit 1
+fi
+
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+cp -r "${folders[@]}" "$copy"
+cd "$copy"
+
+planted=0
+# plant FILE LINE: adds the line to the file (made where there is none) and requires a complaint that names the file.
+plant() {
+  local file=$1 line=$2 existed=
+  [[ -e $file ]] && existed=1 && cp "$file" "$copy/kept"
+  printf '%s\n' "$line" >>"$file"
+  if ! violations | grep -qF "$file:"; then
+    echo "check-deps: does not see '$line' in $file" >&2
+    exit 1
+  fi
+  if [[ $existed ]]; then mv "$copy/kept" "$file"; else rm "$file"; fi
+  planted=$((planted + 1))
+}
+plant engine/network.cpp '#include "layers/registry.h"'
+plant engine/schedule.h '#include "wavecore/accountant.h"'
+plant layers/relu.cpp '#include "engine/schedule.h"'
+plant layers/conv2d.cpp '  #  include "mbs/planner.h"'
+plant mbs/planner.cpp '#include "wavecore/accountant.h"'
+plant mbs/planner.cpp '#include "engine/executor.h"'
+plant mbs/traffic.h '#include "layers/registry.h"'
+plant wavecore/accountant.h '#include "engine/network.h"'
+plant wavecore/accountant.cpp '#include <engine/schedule.h>'
+plant datasets/loader.cpp '#include "engine/network.h"'
+plant apps/main.cpp '#include "tests/doctest.h"'
+plant apps/main.cpp '#include "planner.h"'
+plant layers/linear.cpp '#include <cblas.h>'
+plant engine/executor.cpp '#include <omp.h>'
+plant datasets/loader.cpp '#pragma omp parallel for'
+plant datasets/cifar.cpp '#include <stb/stb_image.h>'
+plant engine/executor.cpp '#include <hwy/highway.h>'
+plant engine/data_parallel.cpp '#include <mpi.h>'
+plant layers/unlisted.cpp 'LAYER(unlisted, make_unlisted, "| 1x1x1")'
+[[ -z $(violations) ]] || { echo "check-deps: the copy is not clean after the planted faults" >&2; exit 1; }
+echo "check-deps: no forbidden include, and each of $planted planted ones was found"
