@@ -22,9 +22,10 @@ BLAS_DIR ?= /usr/lib/$(TRIPLE)/openblas-openmp
 CXX      := g++
 CPPFLAGS := -I. -I$(BLAS_DIR:/usr/lib/%=/usr/include/%) -MMD -MP $(if $(filter double,$(REAL)),-DMBS_REAL_DOUBLE) \
             $(if $(filter debug,$(BUILD)),-DMBS_POISON)
+OPTIMIZE := $(if $(filter debug,$(BUILD))$(SAN),-O1 -g,-O3)
 # No contraction: a product and a sum are fused where the source says so and nowhere else, so bits do not depend on
 # the compiler's mood. The two -Wno- are false alarms of GCC 12 inside std::string (GCC bug 105651) and fmt.
-CXXFLAGS := -std=c++20 -fopenmp -pthread -g $(if $(filter debug,$(BUILD)),-O1,-O3) -ffp-contract=off \
+CXXFLAGS = -std=c++20 -fopenmp -pthread $(OPTIMIZE) -ffp-contract=off \
             -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-restrict -Wno-stringop-overflow \
             $(if $(WERROR),-Werror) \
             $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
@@ -34,6 +35,8 @@ LDLIBS   := -lopenblas -lhwy -lfmt -lz
 LIB_SRC  := $(sort $(wildcard engine/*.cpp layers/*.cpp layers/*/*.cpp mbs/*.cpp wavecore/*.cpp datasets/*.cpp \
             $(filter-out apps/main.cpp,$(wildcard apps/*.cpp))))
 TEST_SRC := $(sort $(wildcard tests/*.cpp tests/*/*.cpp))
+# Every processor, unless the user said otherwise.
+PARALLEL  = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 objects   = $(1:%.cpp=$(DIR)/obj/%.o)
 
 .PHONY: all test run-tests demo setup check check-deps check-format format sanitize double clean help FORCE
@@ -41,10 +44,10 @@ objects   = $(1:%.cpp=$(DIR)/obj/%.o)
 all: $(DIR)/mbs $(if $(filter build/release-float,$(DIR)),build/mbs)  ## build the program (build/mbs)
 
 test: setup  ## install what is missing, build and run all tests
-	@$(MAKE) --no-print-directory all run-tests
+	@$(MAKE) --no-print-directory $(PARALLEL) all run-tests
 
 demo: setup  ## install what is missing, build, train ResNet-20 in two orders on real images (under 5 minutes)
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory $(PARALLEL) all
 	@build/mbs demo
 
 setup:  ## install the Debian packages that are missing (with sudo where not root)
@@ -89,6 +92,9 @@ $(DIR)/mbs: $(call objects,$(LIB_SRC) apps/main.cpp)
 
 $(DIR)/tests: $(call objects,$(LIB_SRC) $(TEST_SRC))
 	$(CXX) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+# No hot loops here: compile fast.
+$(DIR)/obj/apps/%.o $(DIR)/obj/tests/%.o: OPTIMIZE := $(if $(filter debug,$(BUILD))$(SAN),-O1 -g,-O1)
 
 $(DIR)/obj/%.o: %.cpp $(DIR)/flags
 	@mkdir -p $(@D)

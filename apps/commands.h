@@ -1,0 +1,17 @@
+// The sub-commands: each prints what it found and returns the exit code.
+#pragma once
+
+#include "apps/options.h"
+
+namespace mbs {
+
+int run_train(const TrainOptions& options);
+int run_eval(const EvalOptions& options);
+int run_predict(const PredictOptions& options);
+int run_plan(const PlanCliOptions& options);
+int run_compare(const CompareOptions& options);
+int run_data(const DataOptions& options);
+int run_info(const InfoOptions& options);
+int run_demo(const DemoOptions& options);
+
+}  // namespace mbs

@@ -1,0 +1,225 @@
+#include "apps/experiment.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "apps/machine_info.h"
+#include "apps/table.h"
+#include "engine/check.h"
+#include "engine/data_parallel.h"
+#include "engine/gemm.h"
+#include "engine/parallel.h"
+#include "layers/kernels/kernel_set.h"
+
+namespace mbs {
+namespace {
+
+int default_image_size(const ExperimentOptions& options) {
+  if (options.image_size > 0) return options.image_size;
+  if (options.stem == "cifar") return 32;
+  if (options.stem == "imagenet") return 224;
+  for (const ArchInfo& info : architectures())
+    if (info.name == options.arch) return info.input.h;
+  return 32;
+}
+
+/// Cores and threads where the options leave them open.
+void choose_machine(ExperimentOptions& options) {
+  const int hardware = hardware_threads();
+  if (options.cores == 0) options.cores = std::min(hardware, options.batch_size);
+  if (options.threads == 0) options.threads = std::min(options.cores, hardware);
+}
+
+void check_cores(int batch, int cores) {
+  if (batch < cores)
+    fail_usage(
+        "a batch of {} cannot be shared by {} cores: give --batch-size {} or more, or --cores {} or fewer",
+        batch, cores, cores, batch);
+}
+
+int64_t epochs_to_steps(double epochs, int64_t steps_per_epoch) {
+  return std::llround(epochs * static_cast<double>(steps_per_epoch));
+}
+
+}  // namespace
+
+Data load_data(const ExperimentOptions& options, const Progress& progress) {
+  DatasetOptions which;
+  which.name = options.dataset;
+  which.dir = options.data_dir;
+  which.image_size = default_image_size(options);
+  which.seed = static_cast<uint64_t>(options.seed);
+  which.threads = options.threads;
+  if (options.limit_train > 0) {
+    // Synthetic images are made, not read: no more than are used.
+    const double needed = options.limit_train / (1 - options.val_share) + 100;
+    which.synthetic_train = static_cast<int>(std::min<double>(which.synthetic_train, needed));
+    which.synthetic_test = std::min(which.synthetic_test, which.synthetic_train);
+  }
+  Data data;
+  data.splits = load_dataset(which, progress);
+  const auto seed = static_cast<uint64_t>(options.seed);
+  data.held_out = hold_out(data.splits.train, options.val_share, seed);
+  if (options.limit_train > 0) data.held_out.train = choose(data.held_out.train, options.limit_train, seed);
+  data.normalization = compute_normalization(data.splits.train, data.held_out.train);
+  data.test_indices.resize(static_cast<size_t>(data.splits.test.count()));
+  std::iota(data.test_indices.begin(), data.test_indices.end(), 0);
+  return data;
+}
+
+template <class Options>
+NetworkOptions network_options(const Options& options, Shape input, int classes) {
+  NetworkOptions network;
+  network.arch = options.arch;
+  network.input = input;
+  network.classes = classes;
+  network.norm = options.norm == "bn" ? Norm::batch : Norm::group;
+  network.gn_groups = options.gn_groups;
+  network.gn_channels = options.gn_channels;
+  network.shortcut = options.shortcut == "a"   ? Shortcut::a
+                     : options.shortcut == "b" ? Shortcut::b
+                                               : Shortcut::standard;
+  network.stem = options.stem == "cifar"      ? Stem::cifar
+                 : options.stem == "imagenet" ? Stem::imagenet
+                                              : Stem::standard;
+  if constexpr (requires { options.label_smoothing; }) network.label_smoothing = options.label_smoothing;
+  return network;
+}
+template NetworkOptions network_options(const ExperimentOptions&, Shape, int);
+template NetworkOptions network_options(const PlanCliOptions&, Shape, int);
+
+void choose_kernels(const std::string& name) {
+  require_openmp_blas();
+  set_kernel_set(name == "auto" ? KernelSet::automatic : parse_kernel_set(name));
+}
+
+PlanChoice plan_choice(const std::string& buffer, const std::string& accounting) {
+  PlanChoice choice;
+  choice.rules = traffic_rules(accounting);
+  if (buffer != "auto") {
+    choice.buffer_bytes = parse_bytes(buffer);
+    return choice;
+  }
+  choice.buffer_bytes = level2_cache_bytes();
+  choice.rules.feature_bits = 32;
+  choice.rules.name += ", 32-bit features";
+  choice.note = fmt::format(
+      "--buffer auto: {}, the level 2 cache of a core here; planned and counted with 32-bit features",
+      binary_bytes(choice.buffer_bytes));
+  return choice;
+}
+
+Plan plan_share(const Network& network, const std::string& order, int batch, int cores,
+                const PlanChoice& choice) {
+  check_cores(batch, cores);
+  PlanOptions options;
+  options.order = parse_order(order);
+  options.batch = (batch + cores - 1) / cores;  // the largest share
+  options.buffer_bytes = choice.buffer_bytes;
+  options.rules = choice.rules;
+  return make_plan(network, options);
+}
+
+CountingRules counting_rules(const Plan& plan) {
+  CountingRules rules;
+  switch (plan.schedule.reuse) {
+    case Reuse::none:
+      rules.on_chip = OnChip::none;
+      break;
+    case Reuse::chain:
+      rules.on_chip = OnChip::chain;
+      break;
+    case Reuse::group:
+      rules.on_chip = OnChip::group;
+      break;
+  }
+  rules.feature_bits = plan.rules.feature_bits;
+  rules.partial_sum_bits = plan.rules.partial_sum_bits;
+  rules.pool_index_bits = plan.rules.pool_index_bits;
+  return rules;
+}
+
+Traffic predicted_step_traffic(const Network& network, const Plan& plan, int batch, int cores) {
+  Traffic sum;
+  for (int core = 0; core < cores; ++core) {
+    Schedule schedule = plan.schedule;
+    schedule.batch = core_share(batch, cores, core).size();
+    for (Pass& pass : schedule.passes) pass.sub_batch = std::min(pass.sub_batch, schedule.batch);
+    sum += predicted_traffic(network, schedule, plan.rules);
+  }
+  return sum;
+}
+
+LoaderOptions Experiment::loader_options() const {
+  LoaderOptions loader;
+  loader.batch_size = options.batch_size;
+  loader.seed = static_cast<uint64_t>(options.seed);
+  const bool standard = options.aug == "standard";
+  loader.augmentation = {standard ? options.pad : 0, standard && options.flip, options.cutout};
+  if (options.overfit_batch) {
+    loader.shuffle = false;
+    loader.augmentation = kNoAugmentation;
+  }
+  return loader;
+}
+
+int64_t Experiment::steps_per_epoch() const {
+  return static_cast<int64_t>(data.held_out.train.size()) / options.batch_size;
+}
+
+int64_t Experiment::total_steps() const {
+  return options.steps > 0 ? options.steps : options.epochs * steps_per_epoch();
+}
+
+LrSchedule Experiment::lr_schedule() const {
+  LrSchedule schedule;
+  schedule.kind = lr_schedule_kind(options.lr_schedule);
+  schedule.lr = options.lr;
+  schedule.total_steps = total_steps();
+  schedule.warmup_steps = epochs_to_steps(options.warmup, steps_per_epoch());
+  for (const int epoch : options.milestones)
+    schedule.milestones.push_back(epochs_to_steps(epoch, steps_per_epoch()));
+  if (options.milestones.empty())
+    schedule.milestones = {schedule.total_steps / 2, schedule.total_steps * 3 / 4};
+  std::sort(schedule.milestones.begin(), schedule.milestones.end());
+  return schedule;
+}
+
+SgdOptions Experiment::sgd_options() const {
+  return {.momentum = options.momentum,
+          .weight_decay = options.weight_decay,
+          .nesterov = options.nesterov,
+          .decay_norm_and_bias = options.wd_norm};
+}
+
+std::unique_ptr<const Experiment> make_experiment(const ExperimentOptions& given, const Progress& progress) {
+  ExperimentOptions options = given;
+  choose_machine(options);
+  check_cores(options.batch_size, options.cores);
+  parse_order(options.order);
+  const PlanChoice choice = plan_choice(options.buffer, options.accounting);
+  choose_kernels(options.kernels);
+
+  Data data = load_data(options, progress);
+  options.image_size = data.splits.train.shape.h;
+  const auto images = static_cast<int64_t>(data.held_out.train.size());
+  if (images < options.batch_size)
+    fail_usage(
+        "{} training images do not fill one batch of {}: give --batch-size {} or less, a larger "
+        "--limit-train, or a "
+        "smaller --val-share",
+        images, options.batch_size, images);
+  if (options.overfit_batch) {
+    auto& train = data.held_out.train;
+    const std::vector<int> first = choose(train, options.batch_size, static_cast<uint64_t>(options.seed));
+    for (size_t i = 0; i < train.size(); ++i) train[i] = first[i % first.size()];
+  }
+  Network network =
+      make_network(network_options(options, data.splits.train.shape, data.splits.train.classes()));
+  Plan plan = plan_share(network, options.order, options.batch_size, options.cores, choice);
+  return std::make_unique<const Experiment>(
+      Experiment{options, std::move(data), std::move(network), std::move(plan), choice.note});
+}
+
+}  // namespace mbs

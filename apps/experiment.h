@@ -1,0 +1,79 @@
+// From options to everything that a training run consists of: data, network, plan, machine.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "apps/lr_schedule.h"
+#include "apps/options.h"
+#include "datasets/dataset.h"
+#include "datasets/loader.h"
+#include "datasets/normalization.h"
+#include "datasets/split.h"
+#include "engine/network.h"
+#include "engine/optimizer.h"
+#include "layers/zoo/zoo.h"
+#include "mbs/planner.h"
+#include "wavecore/accountant.h"
+
+namespace mbs {
+
+/// The images of a run.
+struct Data {
+  DataSplits splits;
+  HeldOut held_out;
+  Normalization normalization;  ///< of the part that is trained on
+  std::vector<int> test_indices;
+};
+
+/// Loads and splits; `progress` as for load_dataset. No thread is started where `options.threads` is 1.
+Data load_data(const ExperimentOptions& options, const Progress& progress = {});
+
+/// The options of the network that a run trains on images of this shape. Error (usage): an unknown word.
+template <class Options>
+NetworkOptions network_options(const Options& options, Shape input, int classes);
+
+/// The convolution kernels of the networks that are made from now on: auto, direct or gemm. Error: not the
+/// OpenBLAS that works with our threads.
+void choose_kernels(const std::string& name);
+
+/// Counting rules and buffer of a plan. `buffer` auto: this machine's level 2 cache, features of 32 bits.
+struct PlanChoice {
+  int64_t buffer_bytes = 0;
+  TrafficRules rules;
+  std::string note;  ///< how the buffer was chosen; empty if it was given
+};
+PlanChoice plan_choice(const std::string& buffer, const std::string& accounting);
+
+/// A plan of the largest share of a batch that a core gets. Error (usage): fewer samples than cores.
+Plan plan_share(const Network& network, const std::string& order, int batch, int cores,
+                const PlanChoice& choice);
+
+/// What the accountant of the WaveCore model is told of a plan's order and rules.
+CountingRules counting_rules(const Plan& plan);
+
+/// Predicted DRAM bytes of one step of all cores: cores whose shares differ are predicted one by one.
+Traffic predicted_step_traffic(const Network& network, const Plan& plan, int batch, int cores);
+
+/// Everything but the weights. Not to be moved once something refers into it.
+struct Experiment {
+  ExperimentOptions options;  ///< with cores, threads and image size filled in
+  Data data;
+  Network network;
+  Plan plan;
+  std::string buffer_note;
+
+  int cores() const { return options.cores; }
+  int classes() const { return data.splits.train.classes(); }
+  LoaderOptions loader_options() const;
+  int64_t steps_per_epoch() const;
+  int64_t total_steps() const;
+  LrSchedule lr_schedule() const;
+  SgdOptions sgd_options() const;
+};
+
+/// Error: anything that cannot be had or does not fit together.
+std::unique_ptr<const Experiment> make_experiment(const ExperimentOptions& options,
+                                                  const Progress& progress = {});
+
+}  // namespace mbs

@@ -1,0 +1,226 @@
+// What the sub-commands are told: plain values, each with its default. One list (visit_*) serves the command
+// line, the config file and the help text, so that a flag cannot exist in one of them only.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+namespace mbs {
+
+/// How one option is spelled and what it may be.
+struct OptionInfo {
+  const char* names;  ///< "--arch,-a,--model"; a switch: "--flip,!--no-flip". The first one, without dashes,
+                      ///< is its key
+  const char* help;
+  double min = -std::numeric_limits<double>::infinity(), max = std::numeric_limits<double>::infinity();
+  const char* choices = "";  ///< "gn|bn"; empty: anything
+};
+
+/// Data, network, order and machine: what decides what a training step computes.
+struct ExperimentOptions {
+  std::string dataset = "fashion-mnist", data_dir;
+  int image_size = 0;  ///< 0: 32, or 224 for a network with the ImageNet stem
+  double val_share = 0.1;
+  int limit_train = 0;
+  bool overfit_batch = false;
+  std::string aug = "standard";
+  int pad = 4;
+  bool flip = true;
+  int cutout = 0;
+
+  std::string arch = "resnet20", norm = "gn", shortcut = "auto", stem = "auto";
+  int gn_groups = 0, gn_channels = 0;
+  double label_smoothing = 0;
+
+  std::string order = "mbs2", buffer = "10MiB", accounting = "paper", kernels = "auto";
+  int batch_size = 128;
+  int cores = 0, threads = 0;
+  bool mirror = true;
+
+  double lr = 0.1;
+  std::string lr_schedule = "cosine";
+  std::vector<int> milestones;
+  double warmup = 1;
+  double momentum = 0.9, weight_decay = 1e-4;
+  bool nesterov = false, wd_norm = true;
+  int epochs = 10;
+  int64_t steps = 0;
+  int64_t seed = 0;
+};
+
+/// `mbs train`.
+struct TrainOptions {
+  ExperimentOptions experiment;
+  int seeds = 1;
+  std::string out;
+  std::string progress = "auto";
+  int log_interval = 50;
+  double target_acc = 0;
+  std::string resume;  ///< a run folder; empty: a new run
+};
+
+struct EvalOptions {
+  std::string run, split = "test", checkpoint = "best";
+  std::string data_dir;
+  int threads = 0;
+  bool json = false;
+};
+
+struct PredictOptions {
+  std::string run, checkpoint = "best";
+  std::vector<std::string> images;
+  bool json = false;
+};
+
+struct PlanCliOptions {
+  std::string arch, order = "mbs2", buffer = "10MiB", accounting = "paper";
+  std::string norm = "gn", shortcut = "auto", stem = "auto";
+  int gn_groups = 0, gn_channels = 0;
+  int batch_size = 32, cores = 1, classes = 0, image_size = 0;
+  bool json = false, csv = false;
+};
+
+struct CompareOptions {
+  ExperimentOptions experiment;
+  std::vector<std::string> orders = {"baseline", "mbs1", "mbs2"};
+  bool by_epochs = false;  ///< --epochs was given: whole epochs with validation, else `steps` steps
+  bool with_bn = false;
+  std::string progress = "auto";
+  bool json = false, csv = false;
+};
+
+struct DataOptions {
+  std::string action, name, dir, file;
+  int image_size = 0;
+  bool json = false;
+};
+
+struct InfoOptions {
+  bool json = false;
+};
+
+struct DemoOptions {
+  std::string progress = "auto";
+  int threads = 0;
+};
+
+namespace option_lists {
+
+template <class Visit>
+void data(ExperimentOptions& o, Visit&& visit) {
+  visit({"--dataset,-d", "fashion-mnist, cifar10, cifar100, folder or synthetic (see `mbs data list`)"},
+        o.dataset);
+  visit({"--data-dir", "where its files are; default: the usual place of the data set"}, o.data_dir);
+  visit({"--image-size", "images are brought to this height and width; 0: what the network usually takes", 0,
+         1024},
+        o.image_size);
+  visit({"--val-share", "share of the training images held out for validation", 0, 0.9}, o.val_share);
+  visit({"--limit-train", "train on N of the training images, chosen by the seed; 0: all", 0, 1e9},
+        o.limit_train);
+  visit({"--aug", "standard: random crop after padding, and mirroring", 0, 0, "none|standard"}, o.aug);
+  visit({"--pad", "pixels that --aug standard pads on each side", 0, 64}, o.pad);
+  visit({"--flip,!--no-flip", "--aug standard also mirrors half of the images"}, o.flip);
+  visit({"--cutout", "side of a square that is blanked in every training image; 0: none", 0, 256}, o.cutout);
+}
+
+template <class Options, class Visit>
+void network(Options& o, Visit&& visit) {
+  visit({"--norm", "group norm, or batch norm (baseline order only)", 0, 0, "gn|bn"}, o.norm);
+  visit({"--gn-groups", "groups of a group norm; 0: the default of the network", 0, 4096}, o.gn_groups);
+  visit({"--gn-channels", "channels per group instead of --gn-groups", 0, 4096}, o.gn_channels);
+  visit({"--shortcut", "where a residual block changes shape: a = free of parameters, b = 1x1 convolution", 0,
+         0, "auto|a|b"},
+        o.shortcut);
+  visit({"--stem", "first layers of a ResNet: cifar = 3x3 convolution, imagenet = 7x7/2 and pooling", 0, 0,
+         "auto|cifar|imagenet"},
+        o.stem);
+}
+
+template <class Options, class Visit>
+void order(Options& o, Visit&& visit) {
+  visit({"--buffer",
+         "on-chip buffer of one core that sub-batches are planned for: 10MiB, 512KiB, ...; auto: the "
+         "level 2 cache of this machine, with 32-bit features"},
+        o.buffer);
+  visit({"--accounting", "counting rules of the WaveCore model (docs/accounting.md)", 0, 0,
+         "paper|conservative|fused"},
+        o.accounting);
+}
+
+template <class Visit>
+void machine(ExperimentOptions& o, Visit&& visit) {
+  visit({"--batch-size,-b",
+         "images of one update (sub-batches, the `subdivisions` of darknet, follow from --buffer)", 1, 1e6},
+        o.batch_size);
+  visit({"--cores", "data-parallel cores, part of what the result depends on; 0: hardware threads", 0, 4096},
+        o.cores);
+  visit({"--threads,-j", "threads, never part of the result; 0: one per core", 0, 4096}, o.threads);
+  visit({"--kernels", "convolution kernels: direct = SIMD, gemm = im2col and OpenBLAS", 0, 0,
+         "auto|direct|gemm"},
+        o.kernels);
+}
+
+template <class Visit>
+void optimizer(ExperimentOptions& o, Visit&& visit) {
+  visit({"--lr,--learning-rate", "highest learning rate", 0, 1000}, o.lr);
+  visit({"--lr-schedule", "how it falls", 0, 0, "step|cosine|onecycle|constant"}, o.lr_schedule);
+  visit({"--milestones",
+         "step: epochs after which the learning rate is divided by 10; default: at 1/2 and 3/4"},
+        o.milestones);
+  visit({"--warmup", "epochs over which the learning rate rises from 0 at the start", 0, 1000}, o.warmup);
+  visit({"--momentum", "momentum of SGD", 0, 1}, o.momentum);
+  visit({"--nesterov,!--no-nesterov", "Nesterov momentum"}, o.nesterov);
+  visit({"--weight-decay,--wd", "weight decay", 0, 1}, o.weight_decay);
+  visit({"--wd-norm,!--no-wd-norm", "weight decay also on norm parameters and biases"}, o.wd_norm);
+  visit({"--label-smoothing", "share of the target spread over all classes", 0, 1}, o.label_smoothing);
+  visit({"--seed", "names every random choice of the run", 0, 9e15}, o.seed);
+}
+
+template <class Visit>
+void run(TrainOptions& o, Visit&& visit) {
+  visit({"--arch,-a,--model", "network: small_cnn, resnet20, resnet50, ... (`mbs plan --help` lists all)"},
+        o.experiment.arch);
+  visit({"--order", "baseline, mbs-fs, mbs1 or mbs2"}, o.experiment.order);
+  visit({"--epochs", "times over the training images", 1, 1e6}, o.experiment.epochs);
+  visit({"--steps", "stop after N updates instead of --epochs; 0: off", 0, 1e12}, o.experiment.steps);
+  visit({"--mirror,!--no-mirror", "count every kernel call in the WaveCore model; never part of the result"},
+        o.experiment.mirror);
+  visit({"--overfit-batch,!--no-overfit-batch",
+         "train on the first batch again and again, without augmentation: a "
+         "network and a recipe that work reach a loss near 0"},
+        o.experiment.overfit_batch);
+  visit({"--target-acc", "exit code 3 unless this test accuracy (0.9 = 90 %) is reached", 0, 1},
+        o.target_acc);
+  visit({"--log-interval", "steps from one log entry to the next", 1, 1e9}, o.log_interval);
+  visit({"--progress", "bar = one refreshed line, plain = lines; auto: bar on a terminal", 0, 0,
+         "auto|bar|plain|none"},
+        o.progress);
+}
+
+}  // namespace option_lists
+
+/// Every option of `mbs train` that a config file may hold: calls visit(OptionInfo, field).
+template <class Visit>
+void visit_train_options(TrainOptions& o, Visit&& visit) {
+  option_lists::run(o, visit);
+  option_lists::data(o.experiment, visit);
+  option_lists::network(o.experiment, visit);
+  option_lists::order(o.experiment, visit);
+  option_lists::machine(o.experiment, visit);
+  option_lists::optimizer(o.experiment, visit);
+}
+
+/// The key of an option: "--arch,-a,--model" -> "arch".
+std::string option_key(const OptionInfo& info);
+
+/// Error (usage): a field is outside its range or not one of its choices; the message names the flag, what it
+/// was given and what it may be.
+void check_value(const OptionInfo& info, double value);
+void check_value(const OptionInfo& info, const std::string& value);
+
+/// "10MiB", "512KiB", "1GiB", "1000000" or "4096B" in bytes. Error (usage): anything else.
+int64_t parse_bytes(const std::string& text);
+
+}  // namespace mbs

@@ -1,0 +1,96 @@
+#include "apps/trainer.h"
+
+#include <algorithm>
+
+#include "engine/check.h"
+
+namespace mbs {
+namespace {
+
+constexpr int kEvaluationSubBatch = 16, kEvaluationShare = 64;
+
+}  // namespace
+
+Evaluator::Evaluator(const Network& network, int threads)
+    : network_(network),
+      batch_(kEvaluationShare * threads),
+      cores_(network, forward_only(network, kEvaluationShare, kEvaluationSubBatch), batch_, threads,
+             threads) {}
+
+Evaluation Evaluator::evaluate(const Dataset& dataset, std::span<const int> indices,
+                               const Normalization& normalization, const TrainState& state) {
+  Evaluation mean;
+  if (indices.empty()) return mean;
+  LoaderOptions options;
+  options.batch_size = batch_;
+  options.shuffle = options.drop_last = false;
+  Loader loader(dataset, {indices.begin(), indices.end()}, normalization, options);
+  loader.start(0);
+  int64_t correct = 0;
+  while (const auto batch = loader.next()) {
+    const BatchResult result =
+        cores_.evaluate({batch->samples(), batch->images, batch->labels.data()}, state.params, state.states);
+    mean.loss += result.loss_sum;
+    correct += result.correct;
+    mean.samples += batch->samples();
+  }
+  mean.loss /= static_cast<double>(mean.samples);
+  mean.accuracy = static_cast<double>(correct) / static_cast<double>(mean.samples);
+  return mean;
+}
+
+std::vector<real> Evaluator::probabilities(std::span<const real> images, int samples,
+                                           const TrainState& state) {
+  CHECK(samples <= batch_, "{} samples are more than {}", samples, batch_);
+  const int64_t classes =
+      network_.tensor(network_.output()).shape.elems() - 1;  // the first value is the loss
+  std::vector<real> probabilities(static_cast<size_t>(samples * classes));
+  const std::vector<int> unknown(static_cast<size_t>(samples), -1);
+  cores_.evaluate({samples, images.data(), unknown.data()}, state.params, state.states, probabilities);
+  return probabilities;
+}
+
+Trainer::Trainer(const Experiment& e)
+    : experiment_(e),
+      state_{initial_params(e.network, static_cast<uint64_t>(e.options.seed)), initial_states(e.network), {}},
+      sgd_(e.network, e.sgd_options(), e.options.threads),
+      cores_(e.network, e.plan.schedule, e.options.batch_size, e.options.cores, e.options.threads),
+      evaluator_(e.network, e.options.threads) {
+  if (!e.options.mirror) return;
+  accountants_.assign(static_cast<size_t>(e.options.cores), Accountant(counting_rules(e.plan)));
+  for (Accountant& accountant : accountants_) recorders_.push_back(&accountant);
+}
+
+void Trainer::restore(TrainState state) {
+  CHECK(state.velocity.size() == state_.params.size(), "a checkpoint without momentum");
+  std::copy(state.velocity.begin(), state.velocity.end(), sgd_.velocity().begin());
+  state.velocity.clear();
+  state_ = std::move(state);
+}
+
+TrainState Trainer::state() const {
+  TrainState state = state_;
+  state.velocity.assign(sgd_.velocity().begin(), sgd_.velocity().end());
+  return state;
+}
+
+BatchResult Trainer::step(const LoadedBatch& batch, int64_t step, double lr) {
+  for (Accountant& accountant : accountants_) accountant.reset();
+  const StepKey key{static_cast<uint64_t>(experiment_.options.seed), static_cast<uint64_t>(step)};
+  const BatchResult result = cores_.step({batch.samples(), batch.images, batch.labels.data()}, key,
+                                         state_.params, state_.states, recorders_);
+  sgd_.step(state_.params, cores_.gradients(), lr);
+  return result;
+}
+
+Evaluation Trainer::evaluate(const Dataset& dataset, std::span<const int> indices) {
+  return evaluator_.evaluate(dataset, indices, experiment_.data.normalization, state_);
+}
+
+Traffic Trainer::counted_traffic() const {
+  Traffic sum;
+  for (const Accountant& accountant : accountants_) sum += accountant.traffic();
+  return sum;
+}
+
+}  // namespace mbs

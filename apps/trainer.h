@@ -1,0 +1,67 @@
+// One experiment in training: its weights, one update, one evaluation. Knows no files and no screen.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "apps/checkpoint.h"
+#include "apps/experiment.h"
+#include "engine/data_parallel.h"
+
+namespace mbs {
+
+/// Means over a set of images.
+struct Evaluation {
+  double loss = 0, accuracy = 0;
+  int64_t samples = 0;
+};
+
+/// Forward only, in sub-batches that stay in a cache.
+class Evaluator {
+ public:
+  Evaluator(const Network& network, int threads);
+
+  Evaluation evaluate(const Dataset& dataset, std::span<const int> indices,
+                      const Normalization& normalization, const TrainState& state);
+  /// samples x classes probabilities of normalised images; at most batch() samples.
+  std::vector<real> probabilities(std::span<const real> images, int samples, const TrainState& state);
+  int batch() const { return batch_; }
+
+ private:
+  const Network& network_;
+  int batch_;
+  DataParallel cores_;
+};
+
+/// An experiment in training.
+class Trainer {
+ public:
+  /// Weights as the seed gives them.
+  explicit Trainer(const Experiment& experiment);
+
+  /// Takes over weights and momentum of a checkpoint.
+  void restore(TrainState state);
+  /// Weights, running statistics and momentum as they are now.
+  TrainState state() const;
+
+  /// One update with learning rate `lr`; `step` counts updates from the start. Error: the loss is not finite.
+  BatchResult step(const LoadedBatch& batch, int64_t step, double lr);
+
+  Evaluation evaluate(const Dataset& dataset, std::span<const int> indices);
+
+  /// DRAM bytes of the last step of all cores, counted from its kernel calls; all 0 with --no-mirror.
+  Traffic counted_traffic() const;
+  std::span<const real> params() const { return state_.params; }
+  int64_t planned_bytes() const { return cores_.planned_bytes(); }
+
+ private:
+  const Experiment& experiment_;
+  TrainState state_;  // without velocity, which the optimizer holds
+  Sgd sgd_;
+  DataParallel cores_;
+  Evaluator evaluator_;
+  std::vector<Accountant> accountants_;  // one per core
+  std::vector<Recorder*> recorders_;
+};
+
+}  // namespace mbs

@@ -1,0 +1,187 @@
+// Checkpoints: torch's layout, exact numbers, other networks, and a disk that fills up.
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <numeric>
+
+#include "apps/atomic_file.h"
+#include "apps/checkpoint.h"
+#include "apps/config.h"
+#include "engine/check.h"
+#include "engine/optimizer.h"
+#include "tests/datasets_helpers.h"
+#include "tests/doctest.h"
+
+namespace mbs {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Convolution, batch norm (for its states), and a linear layer over an image that is more than one pixel.
+Network small_network(int out = 3) {
+  Network network("small", {4, 4, 2});
+  TensorId x = network.add("conv", fmt::format("conv2d out={} kernel=2x3", out), {network.input()});
+  x = network.add("bn", "batch_norm", {x});
+  x = network.add("fc", "linear out=5", {x});
+  network.add("loss", "softmax_loss", {x});
+  return network;
+}
+
+TrainState numbered_state(const Network& network) {
+  TrainState state{initial_params(network, 7), initial_states(network), {}};
+  std::iota(state.params.begin(), state.params.end(), real{1});
+  std::iota(state.states.begin(), state.states.end(), real{0.25});
+  state.velocity.resize(state.params.size());
+  std::iota(state.velocity.begin(), state.velocity.end(), real{-500});
+  return state;
+}
+
+const ParamInfo& param(const Network& network, const std::string& key) {
+  for (const ParamInfo& p : network.params())
+    if (p.key == key) return p;
+  fail("no parameter {}", key);
+}
+
+CheckpointInfo sample_info() {
+  CheckpointInfo info;
+  info.position = {.epoch = 3,
+                   .batch = 17,
+                   .step = 1070,
+                   .loss_sum = 0.1 + 0.2,
+                   .correct = 5,
+                   .samples = 9,
+                   .best_accuracy = 1.0 / 3,
+                   .best_epoch = 2,
+                   .train_seconds = 1e-3,
+                   .log_bytes = 12,
+                   .summary_bytes = 34};
+  info.seed = 42;
+  info.normalization = {{0.1, 0.2}, {0.3, 1.0 / 7}};
+  info.class_names = {"a \"b\"", "c,d", "", "e", "f"};
+  info.image_border = 2;
+  return info;
+}
+
+TEST_CASE("checkpoint: every number comes back exactly") {
+  const TempFolder folder;
+  const Network network = small_network();
+  const TrainState state = numbered_state(network);
+  const CheckpointInfo info = sample_info();
+  save_checkpoint((folder / "c").string(), network, state, info);
+  const Checkpoint read = read_checkpoint((folder / "c").string());
+  EXPECT(read.info.position.epoch == 3);
+  EXPECT(read.info.position.batch == 17);
+  EXPECT(read.info.position.step == 1070);
+  EXPECT(read.info.position.loss_sum == 0.1 + 0.2);
+  EXPECT(read.info.position.best_accuracy == 1.0 / 3);
+  EXPECT(read.info.position.log_bytes == 12);
+  EXPECT(read.info.seed == 42);
+  EXPECT(read.info.normalization == info.normalization);
+  EXPECT(read.info.class_names == info.class_names);
+  EXPECT(read.info.image_border == 2);
+
+  const TrainState back = restore(read, network, true);
+  for (const ParamInfo& p : network.params())
+    for (int64_t i = p.offset; i < p.offset + p.elems; ++i) {
+      REQUIRE(back.params[static_cast<size_t>(i)] == state.params[static_cast<size_t>(i)]);
+      REQUIRE(back.velocity[static_cast<size_t>(i)] == state.velocity[static_cast<size_t>(i)]);
+    }
+  for (const StateInfo& s : network.states())
+    for (int64_t i = s.offset; i < s.offset + s.spec.elems; ++i)
+      REQUIRE(back.states[static_cast<size_t>(i)] == state.states[static_cast<size_t>(i)]);
+}
+
+TEST_CASE("checkpoint: weights have torch's names, shapes and order") {
+  const TempFolder folder;
+  const Network network = small_network();
+  const TrainState state = numbered_state(network);
+  save_checkpoint((folder / "c").string(), network, state, sample_info());
+  const SafeTensors file = read_safetensors((folder / "c").string());
+
+  // Convolution of 3 filters, 2 input channels, kernel 2x3: (out, in, h, w), where ours is [h][w][in][out].
+  EXPECT(file.tensors.at("conv.weight").shape == std::vector<int64_t>{3, 2, 2, 3});
+  const std::vector<double> conv = tensor_values(file.tensors.at("conv.weight"));
+  const int64_t at = param(network, "conv.weight").offset;
+  const int o = 2, i = 1, h = 1, w = 2;
+  EXPECT(conv[((o * 2 + i) * 2 + h) * 3 + w] ==
+         static_cast<double>(state.params[static_cast<size_t>(at + ((h * 3 + w) * 2 + i) * 3 + o)]));
+
+  // Linear over a 3x2x3 image (4x4 less a 2x3 kernel): (out, in), in flattened channel, height, width.
+  EXPECT(file.tensors.at("fc.weight").shape == std::vector<int64_t>{5, 18});
+  const std::vector<double> fc = tensor_values(file.tensors.at("fc.weight"));
+  const int64_t fc_at = param(network, "fc.weight").offset;
+  const int out = 4, c = 1, y = 2, x = 1;
+  EXPECT(fc[static_cast<size_t>(out * 18 + (c * 3 + y) * 2 + x)] ==
+         static_cast<double>(state.params[static_cast<size_t>(fc_at + ((y * 2 + x) * 3 + c) * 5 + out)]));
+
+  EXPECT(file.tensors.count("bn.running_mean") == 1);
+  EXPECT(file.tensors.count("momentum.bn.weight") == 1);
+}
+
+TEST_CASE("checkpoint: another network's weights are refused") {
+  const TempFolder folder;
+  const Network network = small_network(), other = small_network(4);
+  TrainState state = numbered_state(network);
+  save_checkpoint((folder / "c").string(), network, state, sample_info());
+  const Checkpoint checkpoint = read_checkpoint((folder / "c").string());
+  DOCTEST_CHECK_THROWS_WITH_AS(restore(checkpoint, other, true),
+                               doctest::Contains("holds the weights of small"), Error);
+
+  state.velocity.clear();
+  save_checkpoint((folder / "weights").string(), network, state, sample_info());
+  const Checkpoint weights = read_checkpoint((folder / "weights").string());
+  EXPECT(restore(weights, network, false).velocity.empty());
+  DOCTEST_CHECK_THROWS_WITH_AS(restore(weights, network, true), doctest::Contains("'momentum."), Error);
+
+  SafeTensors foreign;
+  write_safetensors((folder / "foreign").string(), foreign);
+  DOCTEST_CHECK_THROWS_WITH_AS(read_checkpoint((folder / "foreign").string()),
+                               doctest::Contains("not a checkpoint"), Error);
+}
+
+TEST_CASE("checkpoint: a disk that fills up leaves the old one whole and nothing else") {
+  const TempFolder folder;
+  const Network network = small_network();
+  const std::string path = (folder / "last.safetensors").string();
+  save_checkpoint(path, network, numbered_state(network), sample_info());
+  const std::string before = read_text_file(path);
+
+  // In a child, so that the limit ends with it: files may not grow past 500 bytes, and writing more is an
+  // error.
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{500, 500};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    try {
+      CheckpointInfo info = sample_info();
+      info.position.epoch = 4;
+      save_checkpoint(path, network, numbered_state(network), info);
+    } catch (const Error& error) {
+      const std::string text = error.what();
+      const bool clear = text.find("could not be written") != std::string::npos &&
+                         text.find("is untouched") != std::string::npos &&
+                         text.find(path) != std::string::npos;
+      ::_exit(clear ? 0 : 2);
+    }
+    ::_exit(3);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  EXPECT(WIFEXITED(status));
+  EXPECT(WEXITSTATUS(status) == 0);
+  EXPECT(read_text_file(path) == before);
+  EXPECT(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()) == 1);
+  EXPECT(read_checkpoint(path).info.position.epoch == 3);
+}
+
+TEST_CASE("atomic file: a folder that is not there is an error, not a crash") {
+  DOCTEST_CHECK_THROWS_WITH_AS(replace_file("/nonexistent-folder/x", "text"),
+                               doctest::Contains("/nonexistent-folder/x"), Error);
+}
+
+}  // namespace
+}  // namespace mbs

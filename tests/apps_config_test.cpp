@@ -1,0 +1,192 @@
+// Options, config files, recipes and the command line.
+#include "apps/cli.h"
+#include "apps/config.h"
+#include "apps/table.h"
+#include "engine/check.h"
+#include "tests/datasets_helpers.h"
+#include "tests/doctest.h"
+
+namespace mbs {
+namespace {
+
+template <class Options>
+Options parse(const std::vector<std::string>& arguments) {
+  return std::get<Options>(parse_command_line(arguments));
+}
+
+std::string usage_error(const std::vector<std::string>& arguments) {
+  return error_of([&] { parse_command_line(arguments); });
+}
+
+TEST_CASE("config: a file repeats every option") {
+  TrainOptions options;
+  options.experiment.arch = "resnet32";
+  options.experiment.data_dir = "a # strange \"folder\\name\" = [1], 'x'";
+  options.experiment.milestones = {3, 11, 40};
+  options.experiment.lr = 0.1 + 0.2;  // no short decimal
+  options.experiment.flip = false;
+  options.experiment.seed = 1234567890123;
+  options.experiment.weight_decay = 5e-4;
+  options.log_interval = 7;
+
+  TrainOptions back;
+  apply_settings(parse_toml(to_toml(options, "comment"), "c.toml"), back);
+  EXPECT(back.experiment.data_dir == options.experiment.data_dir);
+  EXPECT(back.experiment.milestones == options.experiment.milestones);
+  EXPECT(back.experiment.lr == options.experiment.lr);
+  EXPECT(!back.experiment.flip);
+  const Settings was = settings_of(options), is = settings_of(back);
+  REQUIRE(was.size() == is.size());
+  for (size_t i = 0; i < was.size(); ++i) {
+    CAPTURE(was[i].key);
+    EXPECT(was[i].value == is[i].value);
+  }
+}
+
+TEST_CASE("config: what a file may look like") {
+  const Settings settings = parse_toml(
+      "# head\n\n  lr = 0.05   # tail\nweight_decay=1e-4\r\nmilestones = [ 1, 2 ]\nname = 'single \\ "
+      "quotes'\nempty = []",
+      "f");
+  REQUIRE(settings.size() == 5);
+  EXPECT(settings[0].value == "0.05");
+  EXPECT(settings[0].where == "f:3");
+  EXPECT(settings[1].key == "weight-decay");
+  EXPECT(settings[2].value == "1,2");
+  EXPECT(settings[3].value == "single \\ quotes");
+  EXPECT(settings[4].value.empty());
+}
+
+TEST_CASE("config: what is wrong is named with file and line") {
+  const auto toml_error = [](const char* text) {
+    return error_of([&] {
+      TrainOptions options;
+      apply_settings(parse_toml(text, "f.toml"), options);
+    });
+  };
+  EXPECT(has(toml_error("lr = 1\nepoch = 3"), {"usage", "f.toml:2", "'epoch'", "nearest is 'epochs'"}));
+  EXPECT(has(toml_error("lr = 1\nlr = 2"), {"f.toml:2", "'lr' is given twice"}));
+  EXPECT(has(toml_error("lr"), {"f.toml:1", "key = value"}));
+  EXPECT(has(toml_error("lr = fast"), {"f.toml:1", "'fast' is not a number"}));
+  EXPECT(has(toml_error("lr = 1 2"), {"text after the value"}));
+  EXPECT(has(toml_error("arch = \"resnet20"), {"no closing quote"}));
+  EXPECT(has(toml_error("arch = \"a\\n\""), {"double quotes"}));
+  EXPECT(has(toml_error("milestones = [1, 2"), {"f.toml:1"}));
+  EXPECT(has(toml_error("epochs = 1.5"), {"epochs = 1.5 is not a whole number"}));
+  EXPECT(has(toml_error("flip = 1"), {"neither true nor false"}));
+}
+
+TEST_CASE("config: recipes are settings that exist, and are in range") {
+  for (const char* name : {"he2016", "fast", "demo"}) {
+    CAPTURE(name);
+    TrainOptions options;
+    apply_settings(recipe(name), options);
+    visit_train_options(options, [](const OptionInfo& info, const auto& field) {
+      using Field = std::decay_t<decltype(field)>;
+      if constexpr (std::is_same_v<Field, std::string>)
+        check_value(info, field);
+      else if constexpr (std::is_arithmetic_v<Field> && !std::is_same_v<Field, bool>)
+        check_value(info, static_cast<double>(field));
+    });
+  }
+  // He et al.: 64,000 updates, to within an epoch; 45,000 / 128 = 351 whole batches an epoch.
+  TrainOptions he;
+  apply_settings(recipe("he2016"), he);
+  EXPECT(std::abs(he.experiment.epochs * 351 - 64000) < 351);
+  EXPECT(std::abs(he.experiment.milestones[0] * 351 - 32000) < 351);
+  EXPECT(std::abs(he.experiment.milestones[1] * 351 - 48000) < 351);
+  EXPECT(has(error_of([] { recipe("slow"); }), {"usage", "'slow'", "he2016, fast, demo"}));
+}
+
+TEST_CASE("sizes") {
+  EXPECT(parse_bytes("10MiB") == int64_t{10} << 20);
+  EXPECT(parse_bytes("512 KiB") == 512 << 10);
+  EXPECT(parse_bytes("1.5GiB") == int64_t{3} << 29);
+  EXPECT(parse_bytes("4096") == 4096);
+  EXPECT(parse_bytes("4096B") == 4096);
+  for (const char* bad : {"", "MiB", "10MB", "-1KiB", "0", "1e99", "nan", "10 10"}) {
+    CAPTURE(bad);
+    EXPECT(has(error_of([&] { parse_bytes(bad); }), {"usage", "10MiB"}));
+  }
+}
+
+TEST_CASE("the nearest name") {
+  EXPECT(nearest("epoch", {"arch", "epochs", "steps"}) == "epochs");
+  EXPECT(nearest("bath-size", {"batch-size", "buffer"}) == "batch-size");
+  EXPECT(nearest("qqqqqq", {"arch", "epochs"}).empty());
+}
+
+TEST_CASE("command line: flags override the config file, which overrides the recipe") {
+  const TempFolder folder;
+  const std::string config = (folder / "c.toml").string();
+  const std::string text = "lr = 0.3\nepochs = 5\n";
+  write_file(config, {text.begin(), text.end()});
+  const auto options = parse<TrainOptions>(
+      {"train", "--epochs", "2", "--recipe", "fast", "--config=" + config, "--no-flip", "-b", "64"});
+  EXPECT(options.experiment.epochs == 2);                // flag
+  EXPECT(options.experiment.lr == 0.3);                  // config
+  EXPECT(options.experiment.lr_schedule == "onecycle");  // recipe
+  EXPECT(!options.experiment.flip);
+  EXPECT(options.experiment.batch_size == 64);
+  EXPECT(options.experiment.dataset == "fashion-mnist");  // default
+}
+
+TEST_CASE("command line: lists, aliases and the last of equals") {
+  const auto train = parse<TrainOptions>({"train", "--model", "resnet8", "--milestones", "4,9", "--wd",
+                                          "0.01", "-j", "3", "--lr", "1", "--lr", "2"});
+  EXPECT(train.experiment.arch == "resnet8");
+  EXPECT(train.experiment.milestones == std::vector<int>{4, 9});
+  EXPECT(train.experiment.weight_decay == 0.01);
+  EXPECT(train.experiment.threads == 3);
+  EXPECT(train.experiment.lr == 2);
+  const auto compare = parse<CompareOptions>({"compare", "--orders", "mbs-fs,mbs1"});
+  EXPECT(compare.orders == std::vector<std::string>{"mbs-fs", "mbs1"});
+  EXPECT(!compare.by_epochs);
+  EXPECT(parse<CompareOptions>({"compare", "--epochs", "2"}).by_epochs);
+  EXPECT(parse<PlanCliOptions>({"plan", "resnet50", "-b", "7"}).arch == "resnet50");
+  EXPECT(parse<PredictOptions>({"predict", "last", "a.png", "b.png"}).images.size() == 2);
+}
+
+TEST_CASE("command line: what is wrong is named, with what to do") {
+  EXPECT(has(usage_error({"train", "--epoch", "3"}), {"usage", "--epoch", "nearest is --epochs"}));
+  EXPECT(has(usage_error({"train", "--bufer=1MiB"}), {"no option --bufer;", "--buffer"}));
+  EXPECT(has(usage_error({"plan", "resnet20", "--lr", "1"}), {"mbs plan has no option --lr"}));
+  EXPECT(has(usage_error({"trian"}), {"usage", "'trian'", "nearest is train"}));
+  EXPECT(has(usage_error({"train", "stray"}), {"'stray'"}));
+  EXPECT(has(usage_error({"train", "--epochs", "many"}), {"usage", "--epochs"}));
+  EXPECT(has(usage_error({"train", "--epochs", "0"}), {"--epochs is 0", "between 1 and"}));
+  EXPECT(has(usage_error({"train", "--val-share", "nan"}), {"--val-share"}));
+  EXPECT(has(usage_error({"train", "--norm", "ln"}), {"--norm is 'ln'", "gn, bn"}));
+  EXPECT(has(usage_error({"plan"}), {"usage", "network"}));
+  EXPECT(has(usage_error({"eval", "x", "--split", "dev"}), {"test, val, train"}));
+  EXPECT(has(usage_error({"data", "fetch", "cifar10"}), {"list, get and check"}));
+  EXPECT(has(usage_error({"data", "get"}), {"name of a data set"}));
+  EXPECT(has(usage_error({"compare", "--steps", "3", "--epochs", "1"}), {"not both"}));
+  EXPECT(has(usage_error({"train", "--resume", "no-such-run"}), {"usage", "no run 'no-such-run'"}));
+}
+
+TEST_CASE("command line: every command explains itself, with examples") {
+  const std::string overview = std::get<HelpText>(parse_command_line({})).text;
+  for (const char* command : {"train", "eval", "predict", "compare", "plan", "data", "info", "demo"}) {
+    CAPTURE(command);
+    EXPECT(has(overview, {command}));
+    const std::string help = std::get<HelpText>(parse_command_line({command, "--help"})).text;
+    EXPECT(has(help, {"examples:", fmt::format("mbs {}", command).c_str()}));
+  }
+}
+
+TEST_CASE("tables as text and as CSV") {
+  const Table table{{"name", "n"}, {{"a", "1"}, {"b,\"c\"", "234"}}};
+  EXPECT(to_text(table) == "name     n\na        1\nb,\"c\"  234\n");
+  EXPECT(to_csv(table) == "name,n\na,1\n\"b,\"\"c\"\"\",234\n");
+  EXPECT(thousands(0) == "0");
+  EXPECT(thousands(999) == "999");
+  EXPECT(thousands(1234567) == "1,234,567");
+  EXPECT(duration(3 * 3600 + 4 * 60 + 5) == "3:04:05");
+  EXPECT(duration(59.6) == "1:00");
+  EXPECT(binary_bytes(int64_t{10} << 20) == "10 MiB");
+  EXPECT(decimal_bytes(1'234'000'000) == "1.23 GB");
+}
+
+}  // namespace
+}  // namespace mbs
