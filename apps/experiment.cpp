@@ -104,8 +104,10 @@ PlanChoice plan_choice(const std::string& buffer, const std::string& accounting)
   choice.buffer_bytes = level2_cache_bytes();
   choice.rules.feature_bits = 32;
   choice.rules.name += ", 32-bit features";
+  choice.automatic = true;
   choice.note = fmt::format(
-      "--buffer auto: {}, the level 2 cache of a core here; planned and counted with 32-bit features",
+      "--buffer auto: the level 2 cache of a core here ({}), or what one sample needs; planned and counted "
+      "with 32-bit features",
       binary_bytes(choice.buffer_bytes));
   return choice;
 }
@@ -118,6 +120,8 @@ Plan plan_share(const Network& network, const std::string& order, int batch, int
   options.batch = (batch + cores - 1) / cores;  // the largest share
   options.buffer_bytes = choice.buffer_bytes;
   options.rules = choice.rules;
+  if (choice.automatic)
+    options.buffer_bytes = std::max(options.buffer_bytes, smallest_buffer_bytes(network, options));
   return make_plan(network, options);
 }
 

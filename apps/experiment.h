@@ -41,7 +41,8 @@ void choose_kernels(const std::string& name);
 struct PlanChoice {
   int64_t buffer_bytes = 0;
   TrafficRules rules;
-  std::string note;  ///< how the buffer was chosen; empty if it was given
+  bool automatic = false;  ///< the buffer may be enlarged to what one sample of the network needs
+  std::string note;        ///< how the buffer was chosen; empty if it was given
 };
 PlanChoice plan_choice(const std::string& buffer, const std::string& accounting);
 

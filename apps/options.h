@@ -34,7 +34,7 @@ struct ExperimentOptions {
   int gn_groups = 0, gn_channels = 0;
   double label_smoothing = 0;
 
-  std::string order = "mbs2", buffer = "10MiB", accounting = "paper", kernels = "auto";
+  std::string order = "mbs2", buffer = "auto", accounting = "paper", kernels = "auto";
   int batch_size = 128;
   int cores = 0, threads = 0;
   bool mirror = true;

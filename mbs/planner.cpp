@@ -165,6 +165,11 @@ Plan plan_with_groups(const Network& network, const PlanOptions& options,
   return plan;
 }
 
+int64_t smallest_buffer_bytes(const Network& network, const PlanOptions& options) {
+  const std::vector<int64_t> footprints = block_footprints(network, options);
+  return *std::max_element(footprints.begin(), footprints.end());
+}
+
 Plan make_plan(const Network& network, const PlanOptions& options) {
   check_options(network, options);
   if (options.order == Order::mbs_fs) return plan_with_groups(network, options, {0});

@@ -62,6 +62,9 @@ struct Plan {
   bool operator==(const Plan&) const = default;
 };
 
+/// The smallest buffer that `options.order` fits in with one sample: what its largest block needs.
+int64_t smallest_buffer_bytes(const Network&, const PlanOptions& options);
+
 /// Plans a training step. Error: a batch outside [1, kMaxBatch], a buffer below 1, a block that does not fit
 /// the buffer with one sample (names the block, what it needs and the smallest buffer that works), or a layer
 /// that couples samples which an MBS order would split (engine's validate).
