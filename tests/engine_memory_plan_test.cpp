@@ -1,8 +1,8 @@
-#include "engine/memory_plan.h"
-
 #include <fmt/core.h>
 
 #include <algorithm>
+
+#include "engine/memory_plan.h"
 #include "layers/zoo/zoo.h"
 #include "tests/doctest.h"
 #include "tests/random_schedule.h"
@@ -106,8 +106,8 @@ TEST_CASE("no order needs much more than what is stored for backward") {
   EXPECT(serialized >= stored);
   EXPECT(serialized <
          stored * 115 / 100);  // masks are 1/32, working tensors of 4 samples, gradients of 4 samples
-  // Layer by layer holds a whole batch of working tensors, but at the peak, where forward turns into backward, these
-  // are the small ones of the last layers.
+  // Layer by layer holds a whole batch of working tensors, but at the peak, where forward turns into
+  // backward, these are the small ones of the last layers.
   EXPECT(baseline >= stored);
   EXPECT(baseline < stored * 115 / 100);
 }
