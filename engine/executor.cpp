@@ -111,53 +111,47 @@ void Executor::run(const CoreBatch& batch, const StepKey& key, std::span<const r
   }
 }
 
-void Executor::forward(const Step& step, const BoundStep& bound, const Run& run, const Chunk& chunk) {
+// What forward and backward calls have in common.
+template <class Call>
+Call Executor::prepare(const Step& step, const BoundStep& bound, const Run& run, const Chunk& chunk) {
   const Node& node = network_.node(step.node);
   x_.clear();
   for (const Place& place : bound.x) x_.push_back(reinterpret_cast<const real*>(at(place, run, chunk)));
-  Forward call;
+  Call call;
   call.samples = chunk.samples;
   call.first_sample = run.batch.first_sample + chunk.first;
   call.node = step.node;
-  call.training = run.training;
   call.key = run.key;
   call.x = x_;
   call.y = reinterpret_cast<real*>(at(bound.y, run, chunk));
   call.params =
       std::span(params_).subspan(static_cast<size_t>(node.first_param), static_cast<size_t>(node.params));
-  call.state =
-      std::span(states_).subspan(static_cast<size_t>(node.first_state), static_cast<size_t>(node.states));
   call.aux = at(bound.aux, run, chunk);
   call.batch_aux = at(bound.batch_aux, run, chunk);
   call.scratch = reinterpret_cast<real*>(at(bound.scratch, run, chunk));
   call.labels = run.batch.labels + chunk.first;
+  return call;
+}
+
+void Executor::forward(const Step& step, const BoundStep& bound, const Run& run, const Chunk& chunk) {
+  const Node& node = network_.node(step.node);
+  Forward call = prepare<Forward>(step, bound, run, chunk);
+  call.training = run.training;
+  call.state =
+      std::span(states_).subspan(static_cast<size_t>(node.first_state), static_cast<size_t>(node.states));
   node.layer->forward(call);
 }
 
 void Executor::backward(const Step& step, const BoundStep& bound, const Run& run, const Chunk& chunk) {
   const Node& node = network_.node(step.node);
-  x_.clear();
+  Backward call = prepare<Backward>(step, bound, run, chunk);
   dx_.clear();
-  for (const Place& place : bound.x) x_.push_back(reinterpret_cast<const real*>(at(place, run, chunk)));
   for (const Place& place : bound.dx) dx_.push_back(reinterpret_cast<real*>(at(place, run, chunk)));
-  Backward call;
-  call.samples = chunk.samples;
-  call.first_sample = run.batch.first_sample + chunk.first;
-  call.node = step.node;
-  call.key = run.key;
-  call.x = x_;
-  call.y = reinterpret_cast<const real*>(at(bound.y, run, chunk));
   call.dy = reinterpret_cast<const real*>(at(bound.dy, run, chunk));
   call.dx = dx_;
   call.add_to_dx = step.dx_added;
-  call.params =
-      std::span(params_).subspan(static_cast<size_t>(node.first_param), static_cast<size_t>(node.params));
   call.dparams =
       std::span(gradients_).subspan(static_cast<size_t>(node.first_param), static_cast<size_t>(node.params));
-  call.aux = at(bound.aux, run, chunk);
-  call.batch_aux = at(bound.batch_aux, run, chunk);
-  call.scratch = reinterpret_cast<real*>(at(bound.scratch, run, chunk));
-  call.labels = run.batch.labels + chunk.first;
   call.batch = run.batch.batch;
   node.layer->backward(call);
 }

@@ -68,6 +68,8 @@ class Executor {
   Place place(const Step&, const BufferName&) const;
   std::byte* at(const Place&, const Run&, const Chunk&) const;
   void bind_params(std::span<const real> params, std::span<const real> states, std::span<real> gradients);
+  template <class Call>
+  Call prepare(const Step&, const BoundStep&, const Run&, const Chunk&);
   void forward(const Step&, const BoundStep&, const Run&, const Chunk&);
   void backward(const Step&, const BoundStep&, const Run&, const Chunk&);
   void poison(const Step&, const BoundStep&, const Run&, const Chunk&);

@@ -1,4 +1,5 @@
 // avg_pool: the mean of each window; padding counts as zeros, as PyTorch's count_include_pad=True does.
+// global_avg_pool: the mean over all pixels of each channel, the average pool whose window is the image.
 
 #include "layers/kernels/pool.h"
 #include "layers/registry.h"
@@ -8,9 +9,7 @@ namespace {
 
 class AvgPool final : public Layer {
  public:
-  AvgPool(const Spec& spec, std::span<const Shape> in) : Layer(in) {
-    check_input_count(spec, in, 1);
-    window_ = pooling_window(spec);
+  AvgPool(const Spec& spec, std::span<const Shape> in, const Window& window) : Layer(in), window_(window) {
     out_ = window_shape(spec, in[0], window_, in[0].c);
   }
 
@@ -30,7 +29,13 @@ class AvgPool final : public Layer {
 };
 
 std::unique_ptr<const Layer> make_avg_pool(const Spec& spec, std::span<const Shape> in) {
-  return std::make_unique<AvgPool>(spec, in);
+  check_input_count(spec, in, 1);
+  return std::make_unique<AvgPool>(spec, in, pooling_window(spec));
+}
+
+std::unique_ptr<const Layer> make_global_avg_pool(const Spec& spec, std::span<const Shape> in) {
+  check_input_count(spec, in, 1);
+  return std::make_unique<AvgPool>(spec, in, Window{{in[0].h, in[0].w}, {1, 1}, {0, 0}});
 }
 
 }  // namespace
@@ -39,5 +44,7 @@ LAYER(avg_pool, make_avg_pool, "kernel=2 | 4x6x16", "kernel=3 stride=2 pad=1 | 7
       "kernel=3 stride=1 pad=1 | 5x4x3", "kernel=2 stride=3 | 8x7x7",
       "kernel=3x2 stride=2x1 pad=1x0 | 6x5x10", "kernel=5 stride=2 | 9x8x17", "kernel=1 | 2x3x1",
       "kernel=3 pad=2 | 1x1x2")
+
+LAYER(global_avg_pool, make_global_avg_pool, "| 4x6x16", "| 3x5x7", "| 1x1x3", "| 7x1x33")
 
 }  // namespace mbs

@@ -12,8 +12,8 @@
 #include "apps/config.h"
 #include "engine/check.h"
 #include "engine/optimizer.h"
-#include "tests/datasets_helpers.h"
 #include "tests/doctest.h"
+#include "tests/helpers.h"
 
 namespace mbs {
 namespace {

@@ -3,8 +3,8 @@
 #include "apps/config.h"
 #include "apps/table.h"
 #include "engine/check.h"
-#include "tests/datasets_helpers.h"
 #include "tests/doctest.h"
+#include "tests/helpers.h"
 
 namespace mbs {
 namespace {

@@ -9,8 +9,8 @@
 
 #include "apps/comparison.h"
 #include "apps/safetensors.h"
-#include "tests/datasets_helpers.h"
 #include "tests/doctest.h"
+#include "tests/helpers.h"
 
 namespace mbs {
 namespace {

@@ -4,8 +4,8 @@
 
 #include "apps/safetensors.h"
 #include "engine/check.h"
-#include "tests/datasets_helpers.h"
 #include "tests/doctest.h"
+#include "tests/helpers.h"
 
 namespace mbs {
 namespace {

@@ -52,10 +52,10 @@ violations() {
     }'
   local file name
   for file in layers/*.cpp; do
-    name=$(sed -nE 's/^LAYER\(([a-z0-9_]+),.*/\1/p' "$file")
-    if [[ -n $name ]] && ! grep -qxF "X($name)" layers/list.inc; then
-      echo "$file: layer '$name' is not in layers/list.inc, so nothing tests it"
-    fi
+    for name in $(sed -nE 's/^LAYER\(([a-z0-9_]+),.*/\1/p' "$file"); do
+      grep -qxF "X($name)" layers/list.inc ||
+        echo "$file: layer '$name' is not in layers/list.inc, so nothing tests it"
+    done
   done
 }
 

@@ -4,8 +4,8 @@
 #include "datasets/check.h"
 #include "datasets/download.h"
 #include "datasets/process.h"
-#include "tests/datasets_helpers.h"
 #include "tests/doctest.h"
+#include "tests/helpers.h"
 
 namespace fs = std::filesystem;
 using namespace mbs;

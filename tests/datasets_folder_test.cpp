@@ -4,8 +4,8 @@
 
 #include "datasets/image.h"
 #include "datasets/readers.h"
-#include "tests/datasets_helpers.h"
 #include "tests/doctest.h"
+#include "tests/helpers.h"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wconversion"

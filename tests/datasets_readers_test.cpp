@@ -7,8 +7,8 @@
 #include "datasets/file_reader.h"
 #include "datasets/normalization.h"
 #include "datasets/readers.h"
-#include "tests/datasets_helpers.h"
 #include "tests/doctest.h"
+#include "tests/helpers.h"
 
 namespace fs = std::filesystem;
 using namespace mbs;

@@ -10,8 +10,8 @@
 #include "datasets/loader.h"
 #include "datasets/normalization.h"
 #include "datasets/split.h"
-#include "tests/datasets_helpers.h"
 #include "tests/doctest.h"
+#include "tests/helpers.h"
 
 using namespace mbs;
 

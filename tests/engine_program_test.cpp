@@ -9,6 +9,7 @@
 #include "engine/program.h"
 #include "layers/zoo/zoo.h"
 #include "tests/doctest.h"
+#include "tests/helpers.h"
 #include "tests/random_schedule.h"
 
 using namespace mbs;
@@ -196,26 +197,18 @@ TEST_CASE("a loss that is not finite names the step and the first layer whose ou
     if (p.key == "conv2.weight")
       params[static_cast<size_t>(p.offset)] = std::numeric_limits<real>::infinity();
   }
-  std::string message;
-  try {
+  const std::string message = error_of([&] {
     cores.step({3, images.data(), labels.data()}, {1, 41}, params, {});
-  } catch (const Error& e) {
-    message = e.what();
-  }
-  EXPECT(message.find("step 41") != std::string::npos);
-  EXPECT(message.find("'conv2'") != std::string::npos);
+  });
+  EXPECT(has(message, "step 41"));
+  EXPECT(has(message, "'conv2'"));
 }
 
 TEST_CASE("a batch smaller than the cores is refused with the way out") {
   const Network n = identity_block();
-  std::string message;
-  try {
-    DataParallel cores(n, layer_by_layer(n, 1), 3, 4, 1);
-  } catch (const Error& e) {
-    message = e.what();
-  }
-  EXPECT(message.find("3 samples cannot be shared by 4 cores") != std::string::npos);
-  EXPECT(message.find("--cores 3") != std::string::npos);
+  const std::string message = error_of([&] { DataParallel cores(n, layer_by_layer(n, 1), 3, 4, 1); });
+  EXPECT(has(message, "3 samples cannot be shared by 4 cores"));
+  EXPECT(has(message, "--cores 3"));
 }
 
 TEST_CASE("gradients of the cores are those of one core, up to rounding") {

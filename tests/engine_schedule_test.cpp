@@ -1,7 +1,7 @@
-#include "engine/check.h"
 #include "engine/schedule.h"
 #include "layers/zoo/zoo.h"
 #include "tests/doctest.h"
+#include "tests/helpers.h"
 #include "tests/random_schedule.h"
 
 using namespace mbs;
@@ -9,16 +9,7 @@ using namespace mbs;
 namespace {
 
 std::string refusal(const Network& network, const Schedule& schedule) {
-  try {
-    validate(network, schedule);
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return {};
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
+  return error_of([&] { validate(network, schedule); });
 }
 
 }  // namespace
@@ -36,23 +27,23 @@ TEST_CASE("an invalid schedule is refused with the pass and the rule") {
   const Schedule good = layer_by_layer(network, 7);
   Schedule s = good;
   s.passes[3].sub_batch = 8;
-  EXPECT(contains(refusal(network, s), "pass 3"));
-  EXPECT(contains(refusal(network, s), "between 1 and the batch of 7"));
+  EXPECT(has(refusal(network, s), "pass 3"));
+  EXPECT(has(refusal(network, s), "between 1 and the batch of 7"));
   s = good;
   s.passes[3].last = 999;
-  EXPECT(contains(refusal(network, s), "not a span"));
+  EXPECT(has(refusal(network, s), "not a span"));
   s = good;
   s.passes.erase(s.passes.begin() + 4);
-  EXPECT(contains(refusal(network, s), "cover every node once"));
+  EXPECT(has(refusal(network, s), "cover every node once"));
   s = good;
   s.passes.pop_back();
-  EXPECT(contains(refusal(network, s), "do not cover every node"));
+  EXPECT(has(refusal(network, s), "do not cover every node"));
   s = good;
   s.passes.erase(s.passes.begin() + network.node_count() - 1);  // the last forward pass
-  EXPECT(contains(refusal(network, s), "before the forward passes have covered every node"));
+  EXPECT(has(refusal(network, s), "before the forward passes have covered every node"));
   s = good;
   s.batch = 0;
-  EXPECT(contains(refusal(network, s), "the batch is 0"));
+  EXPECT(has(refusal(network, s), "the batch is 0"));
 }
 
 TEST_CASE("a schedule that splits a batch norm is refused, naming the layer and the way out") {
@@ -62,8 +53,8 @@ TEST_CASE("a schedule that splits a batch norm is refused, naming the layer and 
   s.passes = {{Phase::forward, 0, network.node_count() - 1, 4},
               {Phase::backward, 0, network.node_count() - 1, 4}};
   const std::string message = refusal(network, s);
-  EXPECT(contains(message, "layer 'bn1' (batch_norm"));
-  EXPECT(contains(message, "--norm gn"));
+  EXPECT(has(message, "layer 'bn1' (batch_norm"));
+  EXPECT(has(message, "--norm gn"));
   // Inference uses the running statistics, which couple nothing.
   EXPECT(refusal(network, forward_only(network, 7, 3)).empty());
 }

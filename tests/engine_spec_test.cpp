@@ -1,29 +1,8 @@
-#include <string>
-
-#include "engine/check.h"
 #include "engine/spec.h"
 #include "tests/doctest.h"
+#include "tests/helpers.h"
 
 using namespace mbs;
-
-namespace {
-
-// The message of the Error that `body` throws; empty if it throws none.
-template <class Body>
-std::string message_of(Body&& body) {
-  try {
-    body();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return {};
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-}  // namespace
 
 TEST_CASE("a layer specification is read back as it is written") {
   const Spec spec = Spec::parse("conv2d out=64 kernel=1x7 stride=2 rate=0.25");
@@ -33,22 +12,22 @@ TEST_CASE("a layer specification is read back as it is written") {
   EXPECT(spec.extent_or("stride", {1, 1}, 1) == Extent{2, 2});
   EXPECT(spec.extent_or("pad", {3, 5}) == Extent{3, 5});
   EXPECT(spec.number_or("rate", 0, 0, 1) == 0.25);
-  EXPECT(message_of([&] { spec.finish(); }).empty());
+  EXPECT(error_of([&] { spec.finish(); }).empty());
 }
 
 TEST_CASE("a wrong layer specification names the key and what is known") {
-  EXPECT(contains(message_of([] { Spec::parse("  "); }), "empty"));
-  EXPECT(contains(message_of([] { Spec::parse("relu 3"); }), "'3' is not of the form key=value"));
-  EXPECT(contains(message_of([] { Spec::parse("relu a=1 a=2"); }), "key 'a' is given twice"));
-  EXPECT(contains(message_of([] { Spec::parse("conv2d").required_int("out"); }), "key 'out' is missing"));
-  EXPECT(contains(message_of([] { Spec::parse("conv2d out=0").required_int("out"); }), "at least 1"));
-  EXPECT(contains(message_of([] { Spec::parse("conv2d out=9999999999").required_int("out"); }), "integer"));
-  EXPECT(contains(message_of([] { Spec::parse("c kernel=3x").required_extent("kernel"); }), "HxW"));
-  EXPECT(contains(message_of([] { Spec::parse("d rate=nan").number_or("rate", 0, 0, 1); }), "number in"));
+  EXPECT(has(error_of([] { Spec::parse("  "); }), "empty"));
+  EXPECT(has(error_of([] { Spec::parse("relu 3"); }), "'3' is not of the form key=value"));
+  EXPECT(has(error_of([] { Spec::parse("relu a=1 a=2"); }), "key 'a' is given twice"));
+  EXPECT(has(error_of([] { Spec::parse("conv2d").required_int("out"); }), "key 'out' is missing"));
+  EXPECT(has(error_of([] { Spec::parse("conv2d out=0").required_int("out"); }), "at least 1"));
+  EXPECT(has(error_of([] { Spec::parse("conv2d out=9999999999").required_int("out"); }), "integer"));
+  EXPECT(has(error_of([] { Spec::parse("c kernel=3x").required_extent("kernel"); }), "HxW"));
+  EXPECT(has(error_of([] { Spec::parse("d rate=nan").number_or("rate", 0, 0, 1); }), "number in"));
   const Spec spec = Spec::parse("conv2d out=1 kernl=3");
   spec.required_int("out");
   spec.extent_or("kernel", {1, 1});
-  const std::string message = message_of([&] { spec.finish(); });
-  EXPECT(contains(message, "unknown key 'kernl'"));
-  EXPECT(contains(message, "kernel, out"));
+  const std::string message = error_of([&] { spec.finish(); });
+  EXPECT(has(message, "unknown key 'kernl'"));
+  EXPECT(has(message, "kernel, out"));
 }

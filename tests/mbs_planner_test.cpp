@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <limits>
 
-#include "engine/check.h"
 #include "mbs/planner.h"
 #include "tests/doctest.h"
+#include "tests/helpers.h"
 #include "tests/mbs_networks.h"
 
 using namespace mbs;
@@ -17,17 +17,6 @@ constexpr int64_t kMiB = int64_t{1} << 20;
 PlanOptions options(Order order, int batch, int64_t buffer_bytes, const std::string& accounting = "paper") {
   return {order, batch, buffer_bytes, traffic_rules(accounting)};
 }
-
-std::string message_of(const auto& call) {
-  try {
-    call();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
-}
-
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 // All contiguous groupings: bit b - 1 of `cuts` says that block b starts a group.
 int64_t best_of_all(const Network& net, const PlanOptions& o) {
@@ -97,10 +86,10 @@ Best best_by_programme(const Network& net, const PlanOptions& o) {
 
 TEST_CASE("orders have names") {
   for (const std::string& name : order_names()) EXPECT(order_name(parse_order(name)) == name);
-  const std::string message = message_of([] { parse_order("mbs3"); });
+  const std::string message = error_of([] { parse_order("mbs3"); });
   EXPECT(has(message, "mbs3"));
   for (const std::string& name : order_names()) EXPECT(has(message, name));
-  EXPECT(has(message_of([] { traffic_rules("exact"); }), "paper, conservative, fused"));
+  EXPECT(has(error_of([] { traffic_rules("exact"); }), "paper, conservative, fused"));
 }
 
 TEST_CASE("a plan's groups cover the blocks, fit the buffer and are as large as they can be") {
@@ -204,10 +193,9 @@ TEST_CASE("extreme sizes of batch and buffer") {
     for (const Group& g : roomy.groups) EXPECT((g.sub_batch == 37 && g.iterations == 1));
     const Plan large = make_plan(net, options(parse_order(name), kMaxBatch, 10 * kMiB));
     EXPECT(large.predicted.total_bytes() > 0);
-    EXPECT(has(message_of([&] { make_plan(net, options(parse_order(name), 0, kMiB)); }), "batch"));
-    EXPECT(
-        has(message_of([&] { make_plan(net, options(parse_order(name), kMaxBatch + 1, kMiB)); }), "batch"));
-    EXPECT(has(message_of([&] { make_plan(net, options(parse_order(name), 1, 0)); }), "buffer"));
+    EXPECT(has(error_of([&] { make_plan(net, options(parse_order(name), 0, kMiB)); }), "batch"));
+    EXPECT(has(error_of([&] { make_plan(net, options(parse_order(name), kMaxBatch + 1, kMiB)); }), "batch"));
+    EXPECT(has(error_of([&] { make_plan(net, options(parse_order(name), 1, 0)); }), "buffer"));
   }
 }
 
@@ -215,7 +203,7 @@ TEST_CASE("a buffer that is too small for one sample is refused, and the message
   const Network net = zoo_network("resnet8");
   // The first block: conv2 with its input and output, and the block's input, 32 x 32 x 16 x 2 bytes each.
   const int64_t smallest = 3 * 32 * 32 * 16 * 2;
-  const std::string message = message_of([&] { make_plan(net, options(Order::mbs2, 8, smallest - 1)); });
+  const std::string message = error_of([&] { make_plan(net, options(Order::mbs2, 8, smallest - 1)); });
   CAPTURE(message);
   EXPECT(has(message, "layer1.0"));
   EXPECT(has(message, std::to_string(smallest)));
@@ -226,7 +214,7 @@ TEST_CASE("a buffer that is too small for one sample is refused, and the message
 
 TEST_CASE("batch norm is refused where it would be split, and only there") {
   const Network net = zoo_network("resnet8", Shortcut::standard, Norm::batch);
-  const std::string message = message_of([&] { make_plan(net, options(Order::mbs1, 37, kMiB)); });
+  const std::string message = error_of([&] { make_plan(net, options(Order::mbs1, 37, kMiB)); });
   EXPECT(has(message, "bn1"));
   EXPECT(has(message, "--norm gn"));
   EXPECT(make_plan(net, options(Order::mbs1, 5, 10 * kMiB)).groups.size() == 1);

@@ -1,4 +1,4 @@
-// What the tests of datasets/ share: temporary folders, small files, the message of an expected error.
+// What tests share: temporary folders, small files, the message of an expected error.
 #pragma once
 
 #include <zlib.h>
@@ -82,7 +82,10 @@ std::string error_of(Body&& body) {
   return "";
 }
 
-/// Whether `text` has all the parts.
+/// Whether `text` has the part, or all the parts.
+inline bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 inline bool has(const std::string& text, std::initializer_list<const char*> parts) {
   for (const char* part : parts) {
     if (text.find(part) == std::string::npos) return false;
