@@ -233,7 +233,7 @@ TEST_CASE("zoo: group norm groups follow network and options") {
   };
   NetworkOptions options;
   const auto groups = [](int channels) {
-    return fmt::format("group_norm groups={}", default_gn_groups("resnet20", channels));
+    return fmt::format("group_norm groups={}", default_gn_groups(channels));
   };
   EXPECT(norms(options) == std::set<std::string>{groups(16), groups(32), groups(64)});
   options.gn_channels = 4;

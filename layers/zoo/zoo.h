@@ -51,8 +51,8 @@ std::vector<ArchInfo> architectures();
 /// is too small.
 Network make_network(const NetworkOptions&);
 
-/// Groups of a group norm over `channels` channels where the options name none. Error (usage): an unknown
-/// network.
-int default_gn_groups(std::string_view arch, int channels);
+/// Groups of a group norm over `channels` channels where the options name none: 32, or each channel if there
+/// are fewer.
+int default_gn_groups(int channels);
 
 }  // namespace mbs
