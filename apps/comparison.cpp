@@ -148,6 +148,7 @@ struct Race {
       ExperimentOptions experiment = options.experiment;
       experiment.order = "baseline";
       experiment.norm = "bn";
+      experiment.gn_groups = experiment.gn_channels = 0;
       add("baseline-bn", experiment, false);
     }
     for (const auto& worker : workers) {

@@ -24,8 +24,10 @@ int default_image_size(const ExperimentOptions& options) {
   return 32;
 }
 
-/// Cores and threads where the options leave them open.
-void choose_machine(ExperimentOptions& options) {
+/// What the options leave open, so that config.toml says all that the result depends on.
+void fill_in(ExperimentOptions& options) {
+  if (options.norm == "gn" && options.gn_groups == 0 && options.gn_channels == 0)
+    options.gn_groups = kDefaultGnGroups;
   const int hardware = hardware_threads();
   if (options.cores == 0) options.cores = std::min(hardware, options.batch_size);
   if (options.threads == 0) options.threads = std::min(options.cores, hardware);
@@ -199,7 +201,7 @@ SgdOptions Experiment::sgd_options() const {
 
 std::unique_ptr<const Experiment> make_experiment(const ExperimentOptions& given, const Progress& progress) {
   ExperimentOptions options = given;
-  choose_machine(options);
+  fill_in(options);
   check_cores(options.batch_size, options.cores);
   parse_order(options.order);
   const PlanChoice choice = plan_choice(options.buffer, options.accounting);

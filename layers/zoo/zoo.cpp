@@ -11,11 +11,6 @@
 namespace mbs {
 namespace {
 
-// Groups of a group norm: Wu and He, "Group Normalization", 2018, take 32. The CIFAR networks start at 16
-// channels, each of which is then a group; of 32 groups, 8 and 16 channels per group this trains best
-// (docs/results.md).
-constexpr int kDefaultGroups = 32;
-
 struct Entry {
   ArchInfo info;
   std::optional<ResNetPlan> resnet;  // none: small_cnn
@@ -98,14 +93,11 @@ std::vector<ArchInfo> architectures() {
   return list;
 }
 
-int default_gn_groups(int channels) { return std::min(kDefaultGroups, channels); }
-
 TensorId add_norm(Network& network, const NetworkOptions& o, const std::string& name, TensorId x) {
   if (o.norm == Norm::batch) return network.add(name, "batch_norm", {x});
   const int channels = network.tensor(x).shape.c;
-  const int parts = o.gn_channels > 0 ? o.gn_channels
-                    : o.gn_groups > 0 ? std::min(o.gn_groups, channels)
-                                      : default_gn_groups(channels);
+  const int groups = std::min(o.gn_groups > 0 ? o.gn_groups : kDefaultGnGroups, channels);
+  const int parts = o.gn_channels > 0 ? o.gn_channels : groups;
   if (channels % parts != 0)
     fail_usage("network '{}', layer '{}': {} {} not divide its {} channels; what divides: {}", o.arch, name,
                parts, o.gn_channels > 0 ? "channels per group (--gn-channels) do" : "groups (--gn-groups) do",
