@@ -74,10 +74,10 @@ void TrainLoop::train_epoch() {
 
 void TrainLoop::after_step(const BatchResult& result, double lr, double seconds) {
   epoch_seconds_ += seconds;
-  session_seconds_ += seconds;
+  process_seconds_ += seconds;
   position_.train_seconds += seconds;
-  session_steps_++;
-  if (session_steps_ == kEstimateAfter && !done()) show_estimate();
+  process_steps_++;
+  if (process_steps_ == kEstimateAfter && !done()) show_estimate();
   show_status();
   if (position_.step % log_interval_ != 0) return;
   const double loss = result.loss_sum / experiment_.options.batch_size,
@@ -97,7 +97,7 @@ void TrainLoop::after_step(const BatchResult& result, double lr, double seconds)
 
 void TrainLoop::show_status() {
   const auto samples = static_cast<double>(position_.samples);
-  const double per_step = session_seconds_ / static_cast<double>(session_steps_);
+  const double per_step = process_seconds_ / static_cast<double>(process_steps_);
   const double share = static_cast<double>(position_.batch) / static_cast<double>(loader_.batches());
   const int64_t epochs = (total_steps_ + loader_.batches() - 1) / loader_.batches();
   display_.status(share, fmt::format("epoch {}/{}", position_.epoch + 1, epochs),
@@ -108,10 +108,10 @@ void TrainLoop::show_status() {
 }
 
 void TrainLoop::show_estimate() {
-  const double per_step = session_seconds_ / static_cast<double>(session_steps_);
+  const double per_step = process_seconds_ / static_cast<double>(process_steps_);
   display_.row(fmt::format("about {} to go: {} steps at {:.0f} ms, measured over the first {}",
                            duration(per_step * static_cast<double>(total_steps_ - position_.step)),
-                           total_steps_ - position_.step, 1e3 * per_step, session_steps_));
+                           total_steps_ - position_.step, 1e3 * per_step, process_steps_));
 }
 
 void TrainLoop::finish_epoch(bool whole) {

@@ -13,7 +13,7 @@ namespace mbs {
 struct RunOutcome {
   RunPosition position;
   Evaluation validation;    ///< of the last epoch
-  double wait_seconds = 0;  ///< that training waited for images, in this session
+  double wait_seconds = 0;  ///< that training waited for images, by this process
   bool interrupted = false;
 };
 
@@ -54,10 +54,10 @@ class TrainLoop {
   int64_t total_steps_;
   RunPosition position_;
   Evaluation validation_;
-  double epoch_seconds_ = 0;  // of this epoch, this session
+  double epoch_seconds_ = 0;  // of this epoch, in this process
   int64_t epoch_samples_ = 0;
-  int64_t session_steps_ = 0;
-  double session_seconds_ = 0;
+  int64_t process_steps_ = 0;
+  double process_seconds_ = 0;
 };
 
 /// The head of the table of epochs.
