@@ -127,23 +127,8 @@ Plan plan_share(const Network& network, const std::string& order, int batch, int
   return make_plan(network, options);
 }
 
-CountingRules counting_rules(const Plan& plan) {
-  CountingRules rules;
-  switch (plan.schedule.reuse) {
-    case Reuse::none:
-      rules.on_chip = OnChip::none;
-      break;
-    case Reuse::chain:
-      rules.on_chip = OnChip::chain;
-      break;
-    case Reuse::group:
-      rules.on_chip = OnChip::group;
-      break;
-  }
-  rules.feature_bits = plan.rules.feature_bits;
-  rules.partial_sum_bits = plan.rules.partial_sum_bits;
-  rules.pool_index_bits = plan.rules.pool_index_bits;
-  return rules;
+CountingRules counting_rules(const TrafficRules& rules) {
+  return {rules.feature_bits, rules.partial_sum_bits, rules.pool_index_bits};
 }
 
 Traffic predicted_step_traffic(const Network& network, const Plan& plan, int batch, int cores) {

@@ -50,8 +50,8 @@ PlanChoice plan_choice(const std::string& buffer, const std::string& accounting)
 Plan plan_share(const Network& network, const std::string& order, int batch, int cores,
                 const PlanChoice& choice);
 
-/// What the accountant of the WaveCore model is told of a plan's order and rules.
-CountingRules counting_rules(const Plan& plan);
+/// The part of the rules that the accountant of the WaveCore model needs.
+CountingRules counting_rules(const TrafficRules& rules);
 
 /// Predicted DRAM bytes of one step of all cores: cores whose shares differ are predicted one by one.
 Traffic predicted_step_traffic(const Network& network, const Plan& plan, int batch, int cores);

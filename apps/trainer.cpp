@@ -57,7 +57,7 @@ Trainer::Trainer(const Experiment& e)
       cores_(e.network, e.plan.schedule, e.options.batch_size, e.options.cores, e.options.threads),
       evaluator_(e.network, e.options.threads) {
   if (!e.options.mirror) return;
-  accountants_.assign(static_cast<size_t>(e.options.cores), Accountant(counting_rules(e.plan)));
+  accountants_.assign(static_cast<size_t>(e.options.cores), Accountant(counting_rules(e.plan.rules)));
   for (Accountant& accountant : accountants_) recorders_.push_back(&accountant);
 }
 

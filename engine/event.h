@@ -24,6 +24,13 @@ enum class Role : uint8_t {
   pool_index,       ///< one index per output element, kept for backward
 };
 
+/// What an order keeps on chip between the steps of a chunk.
+enum class Reuse : uint8_t {
+  none,   ///< nothing: layer by layer
+  chain,  ///< what a layer hands to the next one of its branch (IL, MBS-FS, MBS1)
+  group,  ///< everything that was made or read in the chunk (MBS2)
+};
+
 /// How a kernel call touches an operand.
 enum class Access : uint8_t { read, write, accumulate /* read, add, write */ };
 
@@ -101,6 +108,9 @@ struct KernelEvent {
   std::string_view name;  ///< of the node: "layer1.0.conv1"
   std::string_view spec;  ///< of its layer: "conv2d out=16 kernel=3 pad=1"
   int pass = 0, chunk = 0;
+  Reuse reuse = Reuse::none;  ///< of the pass
+  int64_t repeat =
+      1;  ///< it stands for so many equal calls of equal chunks, numbered from `chunk` (dry runs)
   int first_sample = 0, samples = 0;  ///< within the core's batch
   std::span<const GemmShape> gemms;
   std::span<const Operand> operands;

@@ -105,7 +105,7 @@ void Executor::run(const CoreBatch& batch, const StepKey& key, std::span<const r
           forward(steps[s], bound_[p][s], run, chunk);
         else
           backward(steps[s], bound_[p][s], run, chunk);
-        events.emit(steps[s], static_cast<int>(p), c, chunk.first, chunk.samples);
+        events.emit(steps[s], pass, static_cast<int>(p), c, chunk.first, chunk.samples);
       }
     }
   }

@@ -193,6 +193,26 @@ class Compiler {
   std::vector<int> pass_of_[2];
 };
 
+void walk(const Network& network, const Schedule& schedule, int samples, Recorder& recorder, bool fold) {
+  const Program program = compile(network, Dataflow(network), schedule);
+  CHECK(samples >= 1 && samples <= program.batch, "{} samples in a batch of {}", samples, program.batch);
+  EventSource events(network, &recorder);
+  for (size_t p = 0; p < program.passes.size(); ++p) {
+    const auto& [pass, steps] = program.passes[p];
+    const int chunks = pass.chunks(samples);
+    for (int chunk = 0; chunk < chunks;) {
+      const int first = chunk * pass.sub_batch;
+      // The first chunk of a pass writes weight gradients, the last one may be smaller: those between are
+      // equal.
+      const int equal = fold && chunk > 0 && chunk < chunks - 1 ? chunks - 1 - chunk : 1;
+      for (const Step& step : steps)
+        events.emit(step, pass, static_cast<int>(p), chunk, first, std::min(pass.sub_batch, samples - first),
+                    equal);
+      chunk += equal;
+    }
+  }
+}
+
 }  // namespace
 
 Program compile(const Network& network, const Dataflow& flow, const Schedule& schedule) {
@@ -201,20 +221,15 @@ Program compile(const Network& network, const Dataflow& flow, const Schedule& sc
 }
 
 void dry_run(const Network& network, const Schedule& schedule, int samples, Recorder& recorder) {
-  const Program program = compile(network, Dataflow(network), schedule);
-  CHECK(samples >= 1 && samples <= program.batch, "{} samples in a batch of {}", samples, program.batch);
-  EventSource events(network, &recorder);
-  for (size_t p = 0; p < program.passes.size(); ++p) {
-    const auto& [pass, steps] = program.passes[p];
-    for (int chunk = 0; chunk < pass.chunks(samples); ++chunk) {
-      const int first = chunk * pass.sub_batch;
-      for (const Step& step : steps)
-        events.emit(step, static_cast<int>(p), chunk, first, std::min(pass.sub_batch, samples - first));
-    }
-  }
+  walk(network, schedule, samples, recorder, false);
 }
 
-void EventSource::emit(const Step& step, int pass, int chunk, int first, int samples) {
+void folded_dry_run(const Network& network, const Schedule& schedule, int samples, Recorder& recorder) {
+  walk(network, schedule, samples, recorder, true);
+}
+
+void EventSource::emit(const Step& step, const Pass& pass, int pass_index, int chunk, int first, int samples,
+                       int64_t repeat) {
   if (recorder_ == nullptr) return;
   operands_ = step.operands;
   for (Operand& o : operands_) {
@@ -228,8 +243,10 @@ void EventSource::emit(const Step& step, int pass, int chunk, int first, int sam
   event.node = step.node;
   event.name = node.name;
   event.spec = node.spec;
-  event.pass = pass;
+  event.pass = pass_index;
   event.chunk = chunk;
+  event.reuse = pass.reuse;
+  event.repeat = repeat;
   event.first_sample = first;
   event.samples = samples;
   event.gemms = gemms;

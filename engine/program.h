@@ -50,12 +50,17 @@ Program compile(const Network&, const Dataflow&, const Schedule&);
 /// nothing.
 void dry_run(const Network&, const Schedule&, int samples, Recorder&);
 
+/// The same with one event for all equal calls of a pass: its first chunk, one chunk for all others of that
+/// size, and a smaller last one. Sums over the events, each times its `repeat`, are those of dry_run().
+void folded_dry_run(const Network&, const Schedule&, int samples, Recorder&);
+
 /// Stamps the event of one step and hands it to the recorder.
 class EventSource {
  public:
   EventSource(const Network& network, Recorder* recorder) : network_(network), recorder_(recorder) {}
-  /// `first` is the chunk's first sample within the core's batch.
-  void emit(const Step&, int pass, int chunk, int first, int samples);
+  /// `repeat` chunks from `chunk` on, each of `samples` samples; `first` is the first sample of the first one
+  /// within the core's batch.
+  void emit(const Step&, const Pass&, int pass, int chunk, int first, int samples, int64_t repeat = 1);
 
  private:
   const Network& network_;

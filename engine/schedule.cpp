@@ -39,14 +39,14 @@ void validate_pass(const Network& network, const Schedule& schedule, size_t inde
 }  // namespace
 
 Schedule layer_by_layer(const Network& network, int batch) {
-  Schedule s{"baseline", batch, Reuse::none, {}};
+  Schedule s{"baseline", batch, {}};
   for (NodeId n = 0; n < network.node_count(); ++n) s.passes.push_back({Phase::forward, n, n, batch});
   for (NodeId n = network.node_count() - 1; n >= 0; --n) s.passes.push_back({Phase::backward, n, n, batch});
   return s;
 }
 
 Schedule forward_only(const Network& network, int batch, int sub_batch) {
-  return {"forward", batch, Reuse::group, {{Phase::forward, 0, network.node_count() - 1, sub_batch}}};
+  return {"forward", batch, {{Phase::forward, 0, network.node_count() - 1, sub_batch, Reuse::group}}};
 }
 
 void validate(const Network& network, const Schedule& schedule) {

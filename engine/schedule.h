@@ -21,16 +21,11 @@ struct Pass {
   Phase phase = Phase::forward;
   NodeId first = 0, last = 0;  ///< nodes [first, last], first <= last in either direction
   int sub_batch = 1;           ///< samples of a chunk; the last chunk of a batch may be smaller
+  Reuse reuse =
+      Reuse::none;  ///< what stays on chip between its steps; changes what is counted, not what is computed
 
   int chunks(int samples) const { return (samples + sub_batch - 1) / sub_batch; }
   bool operator==(const Pass&) const = default;
-};
-
-/// What the order keeps on chip between the steps of a chunk.
-enum class Reuse : uint8_t {
-  none,   ///< nothing: layer by layer
-  chain,  ///< what a layer hands to the next one of its branch (MBS-FS, MBS1)
-  group,  ///< everything made in the chunk (MBS2)
 };
 
 /// An order of one training step of one core: forward passes first to last node, then backward passes last to
@@ -38,7 +33,6 @@ enum class Reuse : uint8_t {
 struct Schedule {
   std::string order;  ///< what made it: "baseline", "mbs2", ...
   int batch = 1;      ///< samples of the core
-  Reuse reuse = Reuse::none;
   std::vector<Pass> passes;
 
   bool operator==(const Schedule&) const = default;

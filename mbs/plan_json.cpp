@@ -89,10 +89,10 @@ Schedule read_schedule(const Network& network, const Field& root) {
   Schedule schedule;
   schedule.order = root.at("order").text();
   schedule.batch = root.at("batch_size").small_integer(1, kMaxBatch);
-  schedule.reuse = root.at("reuse").one_of<Reuse>(kReuseNames);
   for (const Field& pass : root.at("passes").items()) {
     schedule.passes.push_back({pass.at("phase").one_of<Phase>(kPhaseNames), node(pass.at("first")),
-                               node(pass.at("last")), pass.at("sub_batch").small_integer(1, kMaxBatch)});
+                               node(pass.at("last")), pass.at("sub_batch").small_integer(1, kMaxBatch),
+                               pass.at("reuse").one_of<Reuse>(kReuseNames)});
   }
   validate(network, schedule);
   return schedule;
@@ -155,13 +155,13 @@ Json plan_to_json(const Network& network, const Plan& plan) {
   json["dram_bytes_by_class"] = traffic_to_json(plan.predicted);
   json["groups"] = Json::array();
   for (const Group& group : plan.groups) json["groups"].push_back(group_to_json(network, group));
-  json["reuse"] = kReuseNames[static_cast<size_t>(plan.schedule.reuse)];
   json["passes"] = Json::array();
   for (const Pass& pass : plan.schedule.passes) {
     json["passes"].push_back({{"phase", kPhaseNames[static_cast<size_t>(pass.phase)]},
                               {"first", network.node(pass.first).name},
                               {"last", network.node(pass.last).name},
-                              {"sub_batch", pass.sub_batch}});
+                              {"sub_batch", pass.sub_batch},
+                              {"reuse", kReuseNames[static_cast<size_t>(pass.reuse)]}});
   }
   return json;
 }

@@ -78,14 +78,12 @@ Group make_group(const Network& network, const PlanOptions& options, const std::
 
 Schedule make_schedule(const Network& network, const PlanOptions& options, const std::vector<Group>& groups) {
   if (options.order == Order::baseline) return layer_by_layer(network, options.batch);
-  Schedule schedule{order_name(options.order),
-                    options.batch,
-                    options.order == Order::mbs2 ? Reuse::group : Reuse::chain,
-                    {}};
+  Schedule schedule{order_name(options.order), options.batch, {}};
+  const Reuse reuse = options.order == Order::mbs2 ? Reuse::group : Reuse::chain;
   const auto pass = [&](Phase phase, const Group& group) {
     const auto blocks = network.blocks();
     return Pass{phase, blocks[static_cast<size_t>(group.first_block)].first,
-                blocks[static_cast<size_t>(group.last_block)].last, group.sub_batch};
+                blocks[static_cast<size_t>(group.last_block)].last, group.sub_batch, reuse};
   };
   for (const Group& group : groups) schedule.passes.push_back(pass(Phase::forward, group));
   for (size_t g = groups.size(); g-- > 0;) schedule.passes.push_back(pass(Phase::backward, groups[g]));

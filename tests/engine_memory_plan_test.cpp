@@ -17,10 +17,7 @@ MemoryPlan plan_of(const Network& network, const Schedule& schedule) {
 
 Schedule full_serialization(const Network& network, int batch, int sub_batch) {
   const NodeId last = network.node_count() - 1;
-  return {"fs",
-          batch,
-          Reuse::chain,
-          {{Phase::forward, 0, last, sub_batch}, {Phase::backward, 0, last, sub_batch}}};
+  return {"fs", batch, {{Phase::forward, 0, last, sub_batch}, {Phase::backward, 0, last, sub_batch}}};
 }
 
 // Walks every chunk of the schedule and keeps who owns each byte: what is read must still belong to its

@@ -68,8 +68,8 @@ Schedule one_group(const Network& n, int batch, int sub_batch) {
   const NodeId last = n.node_count() - 1;
   return {"one",
           batch,
-          Reuse::group,
-          {{Phase::forward, 0, last, sub_batch}, {Phase::backward, 0, last, sub_batch}}};
+          {{Phase::forward, 0, last, sub_batch, Reuse::group},
+           {Phase::backward, 0, last, sub_batch, Reuse::group}}};
 }
 
 Calls events(const Network& n, const Schedule& s) {

@@ -49,7 +49,7 @@ TEST_CASE("an invalid schedule is refused with the pass and the rule") {
 TEST_CASE("a schedule that splits a batch norm is refused, naming the layer and the way out") {
   const Network network = make_network({.arch = "resnet8", .norm = Norm::batch});
   EXPECT(refusal(network, layer_by_layer(network, 7)).empty());
-  Schedule s{"split", 7, Reuse::group, {}};
+  Schedule s{"split", 7, {}};
   s.passes = {{Phase::forward, 0, network.node_count() - 1, 4},
               {Phase::backward, 0, network.node_count() - 1, 4}};
   const std::string message = refusal(network, s);
@@ -62,7 +62,7 @@ TEST_CASE("a schedule that splits a batch norm is refused, naming the layer and 
 TEST_CASE("a schedule prints one line per pass") {
   const Network network = make_network({.arch = "resnet8"});
   const NodeId last = network.node_count() - 1;
-  const Schedule s{"fs", 7, Reuse::chain, {{Phase::forward, 0, last, 2}, {Phase::backward, 0, last, 2}}};
+  const Schedule s{"fs", 7, {{Phase::forward, 0, last, 2}, {Phase::backward, 0, last, 2}}};
   EXPECT(to_text(network, s) ==
          "forward   conv1 .. loss  2 samples x 4 chunks\n"
          "backward  loss .. conv1  2 samples x 4 chunks\n");

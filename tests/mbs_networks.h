@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/check.h"
 #include "engine/program.h"
 #include "layers/zoo/zoo.h"
 #include "mbs/planner.h"
@@ -65,26 +66,16 @@ inline Network entangled() {
   return n;
 }
 
-inline OnChip on_chip(Reuse reuse) {
-  switch (reuse) {
-    case Reuse::none:
-      return OnChip::none;
-    case Reuse::chain:
-      return OnChip::chain;
-    case Reuse::group:
-      return OnChip::group;
-  }
-  return OnChip::none;
-}
-
-inline CountingRules counting_rules(const Schedule& schedule, const TrafficRules& rules) {
-  return {on_chip(schedule.reuse), rules.feature_bits, rules.partial_sum_bits, rules.pool_index_bits};
+inline CountingRules counting_rules(const TrafficRules& rules) {
+  return {rules.feature_bits, rules.partial_sum_bits, rules.pool_index_bits};
 }
 
 /// What the accountant counts in a dry run of the schedule.
 inline Traffic counted_traffic(const Network& network, const Schedule& schedule, const TrafficRules& rules) {
-  Accountant accountant(counting_rules(schedule, rules));
+  Accountant accountant(counting_rules(rules)), folded(counting_rules(rules));
   dry_run(network, schedule, schedule.batch, accountant);
+  folded_dry_run(network, schedule, schedule.batch, folded);
+  CHECK(accountant.traffic() == folded.traffic(), "{}: the folded dry run counts otherwise", network.name());
   return accountant.traffic();
 }
 

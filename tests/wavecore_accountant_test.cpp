@@ -21,16 +21,17 @@ Operand operand(Role role, Access access, int64_t elems) {
   return o;
 }
 
-Traffic count(OnChip on_chip, Phase phase, const std::vector<Operand>& operands) {
-  Accountant accountant({on_chip, 16, 32, 8});
+Traffic count(Reuse reuse, Phase phase, const std::vector<Operand>& operands) {
+  Accountant accountant({16, 32, 8});
   KernelEvent event;
+  event.reuse = reuse;
   event.phase = phase;
   event.operands = operands;
   accountant.on_kernel(event);
   return accountant.traffic();
 }
 
-constexpr OnChip kPolicies[] = {OnChip::none, OnChip::chain, OnChip::group};
+constexpr Reuse kPolicies[] = {Reuse::none, Reuse::chain, Reuse::group};
 
 // Hands events on after a change.
 struct Tampering : Recorder {
@@ -51,10 +52,10 @@ struct Tampering : Recorder {
 }  // namespace
 
 TEST_CASE("what is handed over on chip is free, by what the machine keeps") {
-  for (OnChip policy : kPolicies) {
+  for (Reuse policy : kPolicies) {
     for (bool local : {false, true}) {
       for (bool chained : {false, true}) {
-        const bool free = local && (policy == OnChip::group || (policy == OnChip::chain && chained));
+        const bool free = local && (policy == Reuse::group || (policy == Reuse::chain && chained));
         for (Role role : {Role::feature, Role::gradient}) {
           const Phase phase = role == Role::feature ? Phase::forward : Phase::backward;
           const auto c = role == Role::feature ? TrafficClass::features : TrafficClass::feature_gradients;
@@ -63,7 +64,7 @@ TEST_CASE("what is handed over on chip is free, by what the machine keeps") {
           read.chained = write.chained = chained;
           read.sweeps = 3;
           const Traffic t = count(policy, phase, {read, write});
-          EXPECT(t.read_bytes[index(c)] == (free ? 0 : 2 * 7 * (policy == OnChip::none ? 3 : 1)));
+          EXPECT(t.read_bytes[index(c)] == (free ? 0 : 2 * 7 * (policy == Reuse::none ? 3 : 1)));
           EXPECT(t.write_bytes[index(c)] == (free ? 0 : 2 * 5));
           EXPECT(t.total_bytes() == t.class_bytes(c));
         }
@@ -73,14 +74,14 @@ TEST_CASE("what is handed over on chip is free, by what the machine keeps") {
 }
 
 TEST_CASE("stored features always move") {
-  for (OnChip policy : kPolicies) {
+  for (Reuse policy : kPolicies) {
     Operand y = operand(Role::feature, Access::write, 5);
     y.local = y.chained = y.stored = true;
     EXPECT(count(policy, Phase::forward, {y}).write_bytes[index(TrafficClass::stored_features)] == 2 * 5);
     Operand x = operand(Role::feature, Access::read, 7);
     x.stored = true;
     x.sweeps = 2;
-    const int times = policy == OnChip::none ? 2 : 1;
+    const int times = policy == Reuse::none ? 2 : 1;
     // Twice the same: streams are not shared between reads.
     EXPECT(count(policy, Phase::backward, {x, x}).read_bytes[index(TrafficClass::stored_features)] ==
            2 * times * 2 * 7);
@@ -88,13 +89,13 @@ TEST_CASE("stored features always move") {
 }
 
 TEST_CASE("a sum is read before it is added to") {
-  for (OnChip policy : kPolicies) {
+  for (Reuse policy : kPolicies) {
     for (bool sum_local : {false, true}) {
       Operand dx = operand(Role::gradient, Access::accumulate, 7);
       dx.sum_local = sum_local;
       dx.sweeps = 9;  // means nothing for a sum
       const Traffic t = count(policy, Phase::backward, {dx});
-      const bool free = policy == OnChip::group && sum_local;
+      const bool free = policy == Reuse::group && sum_local;
       EXPECT(t.read_bytes[index(TrafficClass::feature_gradients)] == (free ? 0 : 2 * 7));
       EXPECT(t.write_bytes[index(TrafficClass::feature_gradients)] == 2 * 7);
     }
@@ -103,10 +104,11 @@ TEST_CASE("a sum is read before it is added to") {
 
 TEST_CASE("a machine that keeps the chunk reads a tensor once a chunk") {
   const std::vector<Operand> x = {operand(Role::feature, Access::read, 7)};
-  for (OnChip policy : kPolicies) {
-    Accountant accountant({policy, 16, 32, 8});
+  for (Reuse policy : kPolicies) {
+    Accountant accountant({16, 32, 8});
     const auto step = [&](int pass, int chunk) {
       KernelEvent event;
+      event.reuse = policy;
       event.pass = pass;
       event.chunk = chunk;
       event.operands = x;
@@ -114,7 +116,7 @@ TEST_CASE("a machine that keeps the chunk reads a tensor once a chunk") {
     };
     for (int chunk : {0, 0, 1, 1, 1}) step(0, chunk);
     step(1, 1);
-    const int reads = policy == OnChip::group ? 3 : 6;  // (0, 0), (0, 1), (1, 1)
+    const int reads = policy == Reuse::group ? 3 : 6;  // (0, 0), (0, 1), (1, 1)
     EXPECT(accountant.traffic().total_bytes() == 2 * 7 * reads);
     accountant.reset();
     EXPECT(accountant.traffic() == Traffic{});
@@ -125,7 +127,7 @@ TEST_CASE("a machine that keeps the chunk reads a tensor once a chunk") {
 
 TEST_CASE("parameters and masks have widths of their own") {
   const Traffic t =
-      count(OnChip::group, Phase::backward,
+      count(Reuse::group, Phase::backward,
             {operand(Role::weight, Access::read, 3), operand(Role::weight_gradient, Access::write, 5),
              operand(Role::weight_gradient, Access::accumulate, 7),
              operand(Role::relu_mask, Access::read, 11), operand(Role::pool_index, Access::write, 13)});
@@ -142,7 +144,7 @@ TEST_CASE("every lost event of the baseline is noticed") {
   const Traffic right = predicted_traffic(net, schedule, traffic_rules("paper"));
   int events = 1;
   for (int lost = 0; lost < events; ++lost) {
-    Accountant accountant({OnChip::none, 16, 16, 8});
+    Accountant accountant({16, 16, 8});
     int seen = 0;
     Tampering recorder(accountant, [&](KernelEvent&, std::vector<Operand>&) { return seen++ != lost; });
     dry_run(net, schedule, 3, recorder);
@@ -186,7 +188,7 @@ TEST_CASE("a changed fact of order is noticed") {
   };
   for (const Fault& fault : faults) {
     const Plan plan = make_plan(net, {fault.order, 7, 10 << 20, traffic_rules("paper")});
-    Accountant accountant(counting_rules(plan.schedule, plan.rules));
+    Accountant accountant(counting_rules(plan.rules));
     bool done = false;
     Tampering recorder(accountant, [&](KernelEvent& event, std::vector<Operand>& operands) {
       for (Operand& o : operands) {

@@ -254,7 +254,7 @@ std::string joined(const std::vector<std::string>& lines) {
 /// All samples in chunks of one, through the whole network: what MBS-FS with a small buffer does.
 Schedule one_at_a_time(const Network& network, int batch) {
   const NodeId last = network.node_count() - 1;
-  return {"mbs-fs", batch, Reuse::chain, {{Phase::forward, 0, last, 1}, {Phase::backward, 0, last, 1}}};
+  return {"mbs-fs", batch, {{Phase::forward, 0, last, 1}, {Phase::backward, 0, last, 1}}};
 }
 
 void check_case(const std::string& name) {

@@ -5,20 +5,16 @@ namespace {
 
 constexpr int kFlagBits = 1;  // a ReLU mask has one flag per element
 
-void add(std::array<int64_t, kTrafficClasses>& bits, TrafficClass c, int64_t elems, int width) {
-  bits[static_cast<size_t>(c)] += elems * width;
-}
-
 }  // namespace
 
 // Whether the hand-over that the operand's local and chained describe stays on chip.
 bool Accountant::kept(const Operand& o) const {
-  switch (rules_.on_chip) {
-    case OnChip::none:
+  switch (reuse_) {
+    case Reuse::none:
       return false;
-    case OnChip::chain:
+    case Reuse::chain:
       return o.local && o.chained;
-    case OnChip::group:
+    case Reuse::group:
       return o.local;
   }
   return false;
@@ -26,13 +22,15 @@ bool Accountant::kept(const Operand& o) const {
 
 // Whether this chunk has read the data before, and still has it.
 bool Accountant::arrives_again(const Operand& o) {
-  return rules_.on_chip == OnChip::group && !arrived_.insert({o.role, o.tensor}).second;
+  return reuse_ == Reuse::group && !arrived_.insert({o.role, o.tensor}).second;
 }
 
 void Accountant::on_kernel(const KernelEvent& event) {
   if (event.pass != pass_ || event.chunk != chunk_) arrived_.clear();
   pass_ = event.pass;
   chunk_ = event.chunk;
+  reuse_ = event.reuse;
+  repeat_ = event.repeat;
   for (const Operand& o : event.operands) {
     if (o.access != Access::write) count_read(event.phase, o);
     if (o.access != Access::read) count_write(event.phase, o);
@@ -41,34 +39,33 @@ void Accountant::on_kernel(const KernelEvent& event) {
 
 void Accountant::count_read(Phase phase, const Operand& o) {
   const bool sum = o.access == Access::accumulate;
-  const int64_t elems = rules_.on_chip == OnChip::none && !sum ? o.elems * o.sweeps : o.elems;
+  const int64_t elems = reuse_ == Reuse::none && !sum ? o.elems * o.sweeps : o.elems;
   switch (o.role) {
     case Role::none:
       break;
     case Role::feature:
       if (phase == Phase::backward && o.stored)
-        add(read_bits_, TrafficClass::stored_features, elems, rules_.feature_bits);
+        read(TrafficClass::stored_features, elems, rules_.feature_bits);
       else if (!kept(o) && !arrives_again(o))
-        add(read_bits_, TrafficClass::features, elems, rules_.feature_bits);
+        read(TrafficClass::features, elems, rules_.feature_bits);
       break;
     case Role::gradient: {
       // A partial sum has waited while other steps ran: only a machine that keeps the whole chunk has it.
-      const bool on_chip = sum ? rules_.on_chip == OnChip::group && o.sum_local : kept(o);
-      if (!on_chip && !arrives_again(o))
-        add(read_bits_, TrafficClass::feature_gradients, elems, rules_.feature_bits);
+      const bool on_chip = sum ? reuse_ == Reuse::group && o.sum_local : kept(o);
+      if (!on_chip && !arrives_again(o)) read(TrafficClass::feature_gradients, elems, rules_.feature_bits);
       break;
     }
     case Role::weight:
-      add(read_bits_, TrafficClass::weights, o.elems, rules_.feature_bits);
+      read(TrafficClass::weights, o.elems, rules_.feature_bits);
       break;
     case Role::weight_gradient:
-      add(read_bits_, TrafficClass::weight_gradients, o.elems, rules_.partial_sum_bits);
+      read(TrafficClass::weight_gradients, o.elems, rules_.partial_sum_bits);
       break;
     case Role::relu_mask:
-      add(read_bits_, TrafficClass::masks, o.elems, kFlagBits);
+      read(TrafficClass::masks, o.elems, kFlagBits);
       break;
     case Role::pool_index:
-      add(read_bits_, TrafficClass::masks, o.elems, rules_.pool_index_bits);
+      read(TrafficClass::masks, o.elems, rules_.pool_index_bits);
       break;
   }
 }
@@ -80,23 +77,31 @@ void Accountant::count_write(Phase phase, const Operand& o) {
       break;  // the optimizer's business
     case Role::feature:
       if (phase == Phase::forward && o.stored)
-        add(write_bits_, TrafficClass::stored_features, o.elems, rules_.feature_bits);
+        write(TrafficClass::stored_features, o.elems, rules_.feature_bits);
       else if (!kept(o))
-        add(write_bits_, TrafficClass::features, o.elems, rules_.feature_bits);
+        write(TrafficClass::features, o.elems, rules_.feature_bits);
       break;
     case Role::gradient:
-      if (!kept(o)) add(write_bits_, TrafficClass::feature_gradients, o.elems, rules_.feature_bits);
+      if (!kept(o)) write(TrafficClass::feature_gradients, o.elems, rules_.feature_bits);
       break;
     case Role::weight_gradient:
-      add(write_bits_, TrafficClass::weight_gradients, o.elems, rules_.partial_sum_bits);
+      write(TrafficClass::weight_gradients, o.elems, rules_.partial_sum_bits);
       break;
     case Role::relu_mask:
-      add(write_bits_, TrafficClass::masks, o.elems, kFlagBits);
+      write(TrafficClass::masks, o.elems, kFlagBits);
       break;
     case Role::pool_index:
-      add(write_bits_, TrafficClass::masks, o.elems, rules_.pool_index_bits);
+      write(TrafficClass::masks, o.elems, rules_.pool_index_bits);
       break;
   }
+}
+
+void Accountant::read(TrafficClass c, int64_t elems, int bits) {
+  read_bits_[static_cast<size_t>(c)] += elems * bits * repeat_;
+}
+
+void Accountant::write(TrafficClass c, int64_t elems, int bits) {
+  write_bits_[static_cast<size_t>(c)] += elems * bits * repeat_;
 }
 
 Traffic Accountant::traffic() const {

@@ -12,16 +12,8 @@
 
 namespace mbs {
 
-/// What stays on chip between the steps of a chunk.
-enum class OnChip : uint8_t {
-  none,   ///< nothing; a layer that goes over its data twice reads it twice
-  chain,  ///< what a step hands to the next one of its branch
-  group,  ///< everything that was made or read in the chunk
-};
-
 /// What the accountant needs to know of the machine.
 struct CountingRules {
-  OnChip on_chip = OnChip::none;
   int feature_bits = 16;      ///< features, their gradients, and weights
   int partial_sum_bits = 16;  ///< weight gradients
   int pool_index_bits = 8;    ///< per output element of a max pooling
@@ -42,10 +34,14 @@ class Accountant : public Recorder {
   bool arrives_again(const Operand&);
   void count_read(Phase, const Operand&);
   void count_write(Phase, const Operand&);
+  void read(TrafficClass, int64_t elems, int bits);
+  void write(TrafficClass, int64_t elems, int bits);
 
   CountingRules rules_;
   std::array<int64_t, kTrafficClasses> read_bits_{}, write_bits_{};
-  int pass_ = -1, chunk_ = -1;              ///< of the last event
+  int pass_ = -1, chunk_ = -1;  ///< of the last event, as are the next two
+  Reuse reuse_ = Reuse::none;
+  int64_t repeat_ = 1;
   std::set<std::pair<Role, int>> arrived_;  ///< what this chunk has read from DRAM
 };
 

@@ -1,0 +1,325 @@
+#include "mbs/traffic_terms.h"
+
+#include <algorithm>
+#include <map>
+
+namespace mbs {
+namespace {
+
+// Who finds data on chip that somebody else left there.
+struct HandOver {
+  NodeId maker, reader;
+  bool chained;  // the reader follows next in the maker's branch
+};
+
+// The nodes that must run in one pass.
+struct Span {
+  NodeId first, last;
+
+  explicit Span(NodeId n) : first(n), last(n) {}
+  Span& with(NodeId n) {
+    first = std::min(first, n);
+    last = std::max(last, n);
+    return *this;
+  }
+};
+
+using Per = TrafficTerm::Per;
+
+class TermBuilder {
+ public:
+  TermBuilder(const Network& network, Reuse reuse, const TrafficRules& rules, bool training)
+      : network_(network), reuse_(reuse), rules_(rules), training_(training) {}
+
+  std::vector<TrafficTerm> build() {
+    for (TensorId t = 0; t < static_cast<int>(network_.tensors().size()); ++t) feature_reads(t);
+    for (NodeId n = 0; n < network_.node_count(); ++n) {
+      if (!concat(n)) feature_write(n);
+      parameters(n);
+      if (!has_backward(n)) continue;
+      kept_for_backward(n);
+      gradient_read(n);
+    }
+    if (training_) {
+      for (TensorId t = 0; t < static_cast<int>(network_.tensors().size()); ++t) gradient_contributions(t);
+    }
+    for (auto& [place, reads] : gradient_reads_) count_gradient_reads(reads);
+    return std::move(terms_);
+  }
+
+ private:
+  // --- the graph ---
+
+  const Layer& layer(NodeId n) const { return *network_.node(n).layer; }
+  bool concat(NodeId n) const { return n >= 0 && layer(n).concatenates(); }
+  Needs needs(NodeId n) const { return layer(n).needs(network_.node(n).wants_dx); }
+  TensorId input_of(const Use& use) const {
+    return network_.node(use.node).in[static_cast<size_t>(use.input)];
+  }
+  const std::vector<Use>& uses(TensorId t) const { return network_.tensor(t).uses; }
+
+  // A tensor's first consumer follows next in its branch. A merge follows the first operand of which that is
+  // so.
+  bool chained(const Use& use) const {
+    const Node& node = network_.node(use.node);
+    const auto first = std::find_if(node.in.begin(), node.in.end(), [&](TensorId t) {
+      return uses(t).front().node == use.node && !concat(network_.tensor(t).producer);
+    });
+    return first - node.in.begin() == use.input;
+  }
+
+  // Reads of `t`, also as a part of a concatenation.
+  std::vector<Use> reads_of(TensorId t) const {
+    std::vector<Use> found;
+    for (const Use& use : uses(t)) {
+      if (!concat(use.node)) {
+        found.push_back(use);
+        continue;
+      }
+      const std::vector<Use> of_whole = reads_of(network_.node(use.node).out);
+      found.insert(found.end(), of_whole.begin(), of_whole.end());
+    }
+    return found;
+  }
+
+  // An add's input has the gradient of its output, in the same place, if nothing has been added to it before
+  // and nothing will be before the gradients of all other inputs have been read.
+  bool passed(const Use& use) const {
+    const std::vector<Use>& all = uses(input_of(use));
+    if (!layer(use.node).passes_gradient() || all.back().node != use.node) return false;
+    if (all.size() == 1) return true;
+    const NodeId next_to_add = all[all.size() - 2].node;
+    const std::vector<TensorId>& in = network_.node(use.node).in;
+    return next_to_add != use.node && std::all_of(in.begin(), in.end(), [&](TensorId other) {
+             if (other == input_of(use) || !network_.wants_gradient(other)) return true;
+             const NodeId producer = network_.tensor(other).producer;
+             return uses(other).size() == 1 && producer > next_to_add && !layer(producer).passes_gradient();
+           });
+  }
+
+  // Whether the contribution of a use is made by somebody further up: it is a name for what is there already.
+  bool moves_nothing(const Use& use) const { return concat(use.node) || passed(use); }
+
+  bool has_backward(NodeId n) const {
+    const Node& node = network_.node(n);
+    if (!training_ || concat(n)) return false;
+    if (!layer(n).passes_gradient()) return node.wants_dx || node.params > 0;
+    for (int i = 0; i < static_cast<int>(node.in.size()); ++i) {
+      if (network_.wants_gradient(input_of({n, i})) && !passed({n, i})) return true;
+    }
+    return false;
+  }
+
+  // --- terms ---
+
+  int64_t elems(TensorId t) const { return network_.tensor(t).shape.elems(); }
+  int sweeps(int without_chip) const { return reuse_ == Reuse::none ? without_chip : 1; }
+
+  void add(TrafficClass c, bool write, Phase phase, const Span& span, int64_t bits, Per per = Per::sample) {
+    if (bits != 0) terms_.push_back({c, write, phase, span.first, span.last, per, bits});
+  }
+  // `bits` that move for node n, unless all of `on_chip` runs in its pass.
+  void move(TrafficClass c, bool write, Phase phase, NodeId n, int64_t bits, const Span* on_chip) {
+    add(c, write, phase, Span(n), bits);
+    if (on_chip != nullptr) add(c, write, phase, *on_chip, -bits);
+  }
+
+  // --- features ---
+
+  // Adds the nodes that write `t`, all parts of a concatenation. False: it is (or has) the network's input.
+  bool add_writers(TensorId t, Span& span) const {
+    const NodeId producer = network_.tensor(t).producer;
+    if (producer < 0) return false;
+    if (!concat(producer)) return span.with(producer), true;
+    const std::vector<TensorId>& parts = network_.node(producer).in;
+    return std::all_of(parts.begin(), parts.end(), [&](TensorId part) { return add_writers(part, span); });
+  }
+
+  // Whether some order of passes lets `use` find t on chip as its writers left it; if so, adds them to the
+  // span.
+  bool handed_over(TensorId t, const Use& use, Span& span) const {
+    const NodeId producer = network_.tensor(t).producer;
+    if (reuse_ == Reuse::none) return false;
+    if (reuse_ == Reuse::chain && (concat(producer) || !chained(use))) return false;
+    return add_writers(t, span);
+  }
+
+  void feature_reads(TensorId t) {
+    NodeId previous =
+        -1;  // of two readers in a pass that keeps its data, the first one reads from DRAM for both
+    for (const Use& use : uses(t)) {
+      if (concat(use.node)) continue;
+      Span span(use.node);
+      bool on_chip = false;
+      if (reuse_ == Reuse::group && previous >= 0)
+        on_chip = true, span.with(previous);
+      else
+        on_chip = handed_over(t, use, span);
+      move(TrafficClass::features, false, Phase::forward, use.node,
+           elems(t) * rules_.feature_bits * sweeps(needs(use.node).x_sweeps), on_chip ? &span : nullptr);
+      previous = use.node;
+    }
+  }
+
+  bool stored(NodeId producer, const std::vector<Use>& reads) const {
+    return (has_backward(producer) && needs(producer).y) ||
+           std::any_of(reads.begin(), reads.end(),
+                       [&](const Use& use) { return has_backward(use.node) && needs(use.node).x; });
+  }
+
+  void feature_write(NodeId n) {
+    const TensorId t = network_.node(n).out;
+    const std::vector<Use> reads = reads_of(t);
+    const int64_t bits = elems(t) * rules_.feature_bits;
+    if (stored(n, reads)) return add(TrafficClass::stored_features, true, Phase::forward, Span(n), bits);
+    Span span(n);
+    const bool on_chip = !reads.empty() && std::all_of(reads.begin(), reads.end(), [&](const Use& use) {
+      span.with(use.node);
+      return handed_over(input_of(use), use, span);
+    });
+    move(TrafficClass::features, true, Phase::forward, n, bits, on_chip ? &span : nullptr);
+  }
+
+  // Stored features, read from DRAM whatever the order, and masks.
+  void kept_for_backward(NodeId n) {
+    const Node& node = network_.node(n);
+    const Needs need = needs(n);
+    int64_t count = need.y ? elems(node.out) : 0;
+    for (TensorId t : node.in) count += need.x ? elems(t) : 0;
+    add(TrafficClass::stored_features, false, Phase::backward, Span(n),
+        count * sweeps(need.stored_sweeps) * rules_.feature_bits);
+    int bits = 0;
+    if (need.aux_role == Role::relu_mask) bits = 1;
+    if (need.aux_role == Role::pool_index) bits = rules_.pool_index_bits;
+    add(TrafficClass::masks, true, Phase::forward, Span(n), elems(node.out) * bits);
+    add(TrafficClass::masks, false, Phase::backward, Span(n), elems(node.out) * bits);
+  }
+
+  // With I chunks: weights I times forward and I times backward; gradients written I times, read I - 1 times.
+  void parameters(NodeId n) {
+    const Node& node = network_.node(n);
+    int64_t count = 0;
+    for (int p = 0; p < node.params; ++p)
+      count += network_.params()[static_cast<size_t>(node.first_param + p)].elems;
+    add(TrafficClass::weights, false, Phase::forward, Span(n), count * rules_.feature_bits, Per::chunk);
+    if (!training_) return;
+    // Matrix products need the weights for the data gradient only; a norm needs its scale anyway.
+    const bool used = node.wants_dx || layer(n).gemms(Phase::backward, 1, false).empty();
+    if (used)
+      add(TrafficClass::weights, false, Phase::backward, Span(n), count * rules_.feature_bits, Per::chunk);
+    const int64_t sums = count * rules_.partial_sum_bits;
+    add(TrafficClass::weight_gradients, true, Phase::backward, Span(n), sums, Per::chunk);
+    add(TrafficClass::weight_gradients, false, Phase::backward, Span(n), sums, Per::later_chunk);
+  }
+
+  // --- gradients of features ---
+
+  // The uses of t in the order in which they contribute to its gradient.
+  std::vector<Use> contributions(TensorId t) const {
+    std::vector<Use> order = uses(t);
+    std::stable_sort(order.begin(), order.end(), [](const Use& a, const Use& b) { return a.node > b.node; });
+    return order;
+  }
+
+  // The last step that writes what a contribution is, with the flag of the way from there to t.
+  HandOver maker_of(const Use& use) const {
+    if (!moves_nothing(use)) return {use.node, -1, chained(use)};
+    HandOver h = maker_of(contributions(network_.node(use.node).out).back());
+    h.chained = h.chained && chained(use);
+    return h;
+  }
+
+  // Under which name the gradient of t lies in memory.
+  TensorId place_of(TensorId t) const {
+    return uses(t).empty() || !passed(uses(t).back()) ? t : place_of(network_.node(uses(t).back().node).out);
+  }
+
+  // Reads of what stands in the gradient of an input once `use` has contributed.
+  void add_readers(const Use& use, bool is_chained, NodeId maker, std::vector<HandOver>& found) const {
+    const std::vector<Use> order = contributions(input_of(use));
+    const auto next = std::find(order.begin(), order.end(), use) + 1;
+    if (next != order.end()) {
+      found.push_back({maker, next->node, false});
+      return;
+    }
+    const NodeId producer = network_.tensor(input_of(use)).producer;
+    if (has_backward(producer)) found.push_back({maker, producer, is_chained});
+    for (int i = 0; i < static_cast<int>(network_.node(producer).in.size()); ++i) {
+      const Use through{producer, i};
+      if (network_.wants_gradient(input_of(through)) && moves_nothing(through))
+        add_readers(through, is_chained && chained(through), maker, found);
+    }
+  }
+
+  // Reads of what lies in one place, to be counted when all are known.
+  struct GradientRead {
+    HandOver from;
+    int64_t bits;
+  };
+
+  void read_gradient(TensorId t, const HandOver& h, int times) {
+    gradient_reads_[place_of(t)].push_back({h, elems(t) * times * rules_.feature_bits});
+  }
+
+  // A pass that keeps its data reads each version of the place once: a read finds on chip what the last one
+  // to touch the place before it, in the order of the backward passes, has left.
+  void count_gradient_reads(std::vector<GradientRead>& reads) {
+    std::stable_sort(reads.begin(), reads.end(),
+                     [](const auto& a, const auto& b) { return a.from.reader > b.from.reader; });
+    NodeId previous = network_.node_count();
+    for (const auto& [from, bits] : reads) {
+      Span span(from.reader);
+      const bool on_chip = reuse_ == Reuse::group || (reuse_ == Reuse::chain && from.chained);
+      span.with(reuse_ == Reuse::group ? std::min(from.maker, previous) : from.maker);
+      move(TrafficClass::feature_gradients, false, Phase::backward, from.reader, bits,
+           on_chip ? &span : nullptr);
+      previous = from.reader;
+    }
+  }
+
+  // A layer reads the gradient of its output.
+  void gradient_read(NodeId n) {
+    if (layer(n).is_loss()) return;
+    const TensorId t = network_.node(n).out;
+    HandOver h = maker_of(contributions(t).back());
+    h.reader = n;
+    read_gradient(t, h, sweeps(needs(n).gradient_sweeps));
+  }
+
+  // The consumers of t write its gradient: the first assigns, the others add to what is there.
+  void gradient_contributions(TensorId t) {
+    if (!network_.wants_gradient(t)) return;
+    const std::vector<Use> order = contributions(t);
+    for (size_t i = 0; i < order.size(); ++i) {
+      if (moves_nothing(order[i])) continue;
+      const NodeId n = order[i].node;
+      if (i > 0) read_gradient(t, {maker_of(order[i - 1]).maker, n, false}, 1);
+      std::vector<HandOver> readers;
+      add_readers(order[i], chained(order[i]), n, readers);
+      Span span(n);
+      const bool on_chip =
+          !readers.empty() && std::all_of(readers.begin(), readers.end(), [&](const HandOver& h) {
+            span.with(h.reader);
+            return reuse_ == Reuse::group || (reuse_ == Reuse::chain && h.chained);
+          });
+      move(TrafficClass::feature_gradients, true, Phase::backward, n, elems(t) * rules_.feature_bits,
+           on_chip ? &span : nullptr);
+    }
+  }
+
+  const Network& network_;
+  const Reuse reuse_;
+  const TrafficRules& rules_;
+  const bool training_;
+  std::vector<TrafficTerm> terms_;
+  std::map<TensorId, std::vector<GradientRead>> gradient_reads_;  // by place
+};
+
+}  // namespace
+
+std::vector<TrafficTerm> traffic_terms(const Network& network, Reuse reuse, const TrafficRules& rules,
+                                       bool training) {
+  return TermBuilder(network, reuse, rules, training).build();
+}
+
+}  // namespace mbs
