@@ -133,6 +133,10 @@ int64_t footprint_elems(const Network& network, const Block& block, Space space,
   return largest_layer(rules, block);
 }
 
+int64_t layer_footprint_elems(const Network& network, const Node& node, Space space) {
+  return Rules{network, space, Sharing::within_branch}.layer_elems(node);
+}
+
 int64_t footprint_bytes(const Network& network, const Block& block, Space space, Sharing sharing,
                         int feature_bits) {
   return (footprint_elems(network, block, space, sharing) * feature_bits + 7) / 8;

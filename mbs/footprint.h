@@ -27,7 +27,10 @@ enum class Sharing : uint8_t { within_branch, across_branches };
 /// (docs/accounting.md). The backward pass needs the same.
 int64_t footprint_elems(const Network&, const Block&, Space, Sharing);
 
-/// The same in bytes, rounded up.
+/// Elements per sample of one layer's input and output, within a branch.
+int64_t layer_footprint_elems(const Network&, const Node&, Space);
+
+/// footprint_elems in bytes, rounded up.
 int64_t footprint_bytes(const Network&, const Block&, Space, Sharing, int feature_bits);
 
 }  // namespace mbs

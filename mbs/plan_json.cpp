@@ -1,5 +1,7 @@
 #include "mbs/plan_json.h"
 
+#include <fmt/ranges.h>
+
 #include <limits>
 #include <map>
 
@@ -13,6 +15,7 @@ using Json = nlohmann::ordered_json;
 // Only these are offered to the reader, in the order of the enums.
 constexpr const char* kSpaceNames[] = {"out-of-place", "in-place"};
 constexpr const char* kReuseNames[] = {"none", "chain", "group"};
+constexpr const char* kTreatmentNames[] = {"layerwise", "chain", "group"};
 constexpr const char* kPhaseNames[] = {"forward", "backward"};
 
 // A place in the document, so that a message can name it.
@@ -106,6 +109,7 @@ std::vector<Group> read_groups(const Network& network, const Field& root, int ba
     Group group;
     group.first_block = field.at("first").small_integer(next, next);
     group.last_block = field.at("last").small_integer(next, blocks - 1);
+    group.treatment = field.at("treatment").one_of<Treatment>(kTreatmentNames);
     group.sub_batch = field.at("sub_batch").small_integer(1, batch);
     const int chunks = (batch - 1) / group.sub_batch + 1;
     group.iterations = field.at("iterations").small_integer(chunks, chunks);
@@ -125,6 +129,7 @@ Json group_to_json(const Network& network, const Group& group) {
   return {{"first", group.first_block},
           {"last", group.last_block},
           {"blocks", names},
+          {"treatment", kTreatmentNames[static_cast<size_t>(group.treatment)]},
           {"sub_batch", group.sub_batch},
           {"iterations", group.iterations},
           {"footprint_bytes_per_sample", group.footprint_bytes_per_sample},
@@ -155,6 +160,7 @@ Json plan_to_json(const Network& network, const Plan& plan) {
   json["dram_bytes_by_class"] = traffic_to_json(plan.predicted);
   json["groups"] = Json::array();
   for (const Group& group : plan.groups) json["groups"].push_back(group_to_json(network, group));
+  json["spilled"] = plan.spilled;
   json["passes"] = Json::array();
   for (const Pass& pass : plan.schedule.passes) {
     json["passes"].push_back({{"phase", kPhaseNames[static_cast<size_t>(pass.phase)]},
@@ -179,6 +185,11 @@ Plan plan_from_json(const Network& network, const std::string& text) {
   plan.rules = read_rules(root);
   plan.schedule = read_schedule(network, root);
   plan.groups = read_groups(network, root, plan.schedule.batch);
+  PlanOptions options{plan.order, plan.schedule.batch, plan.buffer_bytes, plan.rules};
+  plan.spilled = spilled_blocks(network, options);
+  if (root.at("spilled").json != Json(plan.spilled))
+    fail("plan: 'spilled' must be [{}]: the blocks that do not fit the buffer",
+         fmt::join(plan.spilled, ", "));
   plan.predicted = predicted_traffic(network, plan.schedule, plan.rules);
   return plan;
 }

@@ -7,16 +7,29 @@
 #include <limits>
 
 #include "engine/check.h"
+#include "mbs/footprint.h"
+#include "mbs/group_costs.h"
 
 namespace mbs {
 namespace {
 
-constexpr std::array<const char*, 4> kOrderNames = {"baseline", "mbs-fs", "mbs1", "mbs2"};
+constexpr std::array<const char*, 5> kOrderNames = {"baseline", "il", "mbs-fs", "mbs1", "mbs2"};
+constexpr std::array<const char*, 3> kTreatmentNames = {"layerwise", "chain", "group"};
+constexpr std::array<const char*, 2> kGroupingNames = {"greedy", "optimal"};
 
 int blocks_of(const Network& network) { return static_cast<int>(network.blocks().size()); }
 
-std::vector<int64_t> block_footprints(const Network& network, const PlanOptions& options) {
-  const Sharing sharing = options.order == Order::mbs2 ? Sharing::across_branches : Sharing::within_branch;
+bool serializes(Order order) { return order != Order::baseline && order != Order::il; }
+
+// How an order runs a group that fits.
+Treatment natural_treatment(Order order) {
+  if (!serializes(order)) return Treatment::layerwise;
+  return order == Order::mbs2 ? Treatment::group : Treatment::chain;
+}
+
+std::vector<int64_t> block_footprints(const Network& network, const PlanOptions& options,
+                                      Treatment treatment) {
+  const Sharing sharing = treatment == Treatment::group ? Sharing::across_branches : Sharing::within_branch;
   std::vector<int64_t> bytes;
   for (const Block& block : network.blocks())
     bytes.push_back(
@@ -33,19 +46,14 @@ int64_t block_weight_bytes(const Network& network, int first, int last, int bits
   return (elems * bits + 7) / 8;
 }
 
-// A block that needs more than the buffer for one sample is refused here; an order that lets it spill would
-// begin here.
-void check_fit(const Network& network, const PlanOptions& options, const std::vector<int64_t>& footprints) {
-  const auto largest = std::max_element(footprints.begin(), footprints.end());
-  if (*largest <= options.buffer_bytes) return;
-  const auto block = static_cast<size_t>(std::find_if(footprints.begin(), footprints.end(),
-                                                      [&](int64_t b) { return b > options.buffer_bytes; }) -
-                                         footprints.begin());
+[[noreturn]] void refuse(const Network& network, const PlanOptions& options,
+                         const std::vector<int64_t>& footprints, int block) {
+  const int64_t largest = *std::max_element(footprints.begin(), footprints.end());
   fail(
       "order {}: block '{}' of {} needs {} bytes on chip for one sample, but the buffer has {} bytes; the "
       "smallest buffer that works for this network is {} bytes (--buffer {}KiB)",
-      order_name(options.order), network.blocks()[block].name, network.name(), footprints[block],
-      options.buffer_bytes, *largest, (*largest + 1023) / 1024);
+      order_name(options.order), network.blocks()[static_cast<size_t>(block)].name, network.name(),
+      footprints[static_cast<size_t>(block)], options.buffer_bytes, largest, (largest + 1023) / 1024);
 }
 
 void check_options(const Network& network, const PlanOptions& options) {
@@ -62,77 +70,203 @@ int sub_batch(const PlanOptions& options, int64_t footprint_bytes_per_sample) {
   return static_cast<int>(std::clamp<int64_t>(fits, 1, options.batch));
 }
 
-Group make_group(const Network& network, const PlanOptions& options, const std::vector<int64_t>& footprints,
-                 int first, int last) {
+// Everything that is worked out once for a network and options.
+class Planner {
+ public:
+  Planner(const Network& network, const PlanOptions& options)
+      : network_(network),
+        options_(options),
+        within_(block_footprints(network, options, Treatment::chain)),
+        across_(block_footprints(network, options, Treatment::group)) {}
+
+  Plan fully_serialized() const;
+  Plan greedy() const;
+  Plan optimal() const;
+  Plan assemble(const std::vector<GroupChoice>&) const;
+  /// The order's treatment, or layerwise where a block does not fit (which is refused unless it may spill).
+  Treatment treatment_of(int block) const;
+
+ private:
+  int blocks() const { return blocks_of(network_); }
+  const std::vector<int64_t>& footprints(Treatment t) const {
+    return t == Treatment::group ? across_ : within_;
+  }
+  int64_t largest(Treatment t, int first, int last) const {
+    const auto begin = footprints(t).begin();
+    return *std::max_element(begin + first, begin + last + 1);
+  }
+  bool fits(Treatment t, int first, int last) const {
+    return t == Treatment::layerwise || largest(t, first, last) <= options_.buffer_bytes;
+  }
+  int sub_batch(Treatment t, int first, int last) const {
+    return t == Treatment::layerwise ? options_.batch : mbs::sub_batch(options_, largest(t, first, last));
+  }
+  int iterations(Treatment t, int first, int last) const {
+    return (options_.batch - 1) / sub_batch(t, first, last) + 1;
+  }
+  std::vector<GroupChoice> equal_runs() const;
+  Group make_group(Treatment, int first, int last) const;
+  void add_passes(const Group&, std::vector<Pass>& forward) const;
+
+  const Network& network_;
+  const PlanOptions& options_;
+  std::vector<int64_t> within_,
+      across_;  // footprints of the blocks, without and with sharing between branches
+};
+
+Treatment Planner::treatment_of(int block) const {
+  const Treatment natural = natural_treatment(options_.order);
+  if (fits(natural, block, block)) return natural;
+  if (!options_.spill) refuse(network_, options_, footprints(natural), block);
+  return Treatment::layerwise;
+}
+
+Group Planner::make_group(Treatment treatment, int first, int last) const {
   Group group;
   group.first_block = first;
   group.last_block = last;
-  group.footprint_bytes_per_sample =
-      *std::max_element(footprints.begin() + first, footprints.begin() + last + 1);
-  group.sub_batch =
-      options.order == Order::baseline ? options.batch : sub_batch(options, group.footprint_bytes_per_sample);
-  group.iterations = (options.batch - 1) / group.sub_batch + 1;
-  group.weight_bytes = block_weight_bytes(network, first, last, options.rules.feature_bits);
+  group.treatment = treatment;
+  group.footprint_bytes_per_sample = largest(treatment, first, last);
+  group.sub_batch = sub_batch(treatment, first, last);
+  group.iterations = iterations(treatment, first, last);
+  group.weight_bytes = block_weight_bytes(network_, first, last, options_.rules.feature_bits);
   return group;
 }
 
-Schedule make_schedule(const Network& network, const PlanOptions& options, const std::vector<Group>& groups) {
-  if (options.order == Order::baseline) return layer_by_layer(network, options.batch);
-  Schedule schedule{order_name(options.order), options.batch, {}};
-  const Reuse reuse = options.order == Order::mbs2 ? Reuse::group : Reuse::chain;
-  const auto pass = [&](Phase phase, const Group& group) {
-    const auto blocks = network.blocks();
-    return Pass{phase, blocks[static_cast<size_t>(group.first_block)].first,
-                blocks[static_cast<size_t>(group.last_block)].last, group.sub_batch, reuse};
-  };
-  for (const Group& group : groups) schedule.passes.push_back(pass(Phase::forward, group));
-  for (size_t g = groups.size(); g-- > 0;) schedule.passes.push_back(pass(Phase::backward, groups[g]));
-  return schedule;
+void Planner::add_passes(const Group& group, std::vector<Pass>& forward) const {
+  const NodeId first = network_.blocks()[static_cast<size_t>(group.first_block)].first;
+  const NodeId last = network_.blocks()[static_cast<size_t>(group.last_block)].last;
+  if (group.treatment != Treatment::layerwise) {
+    forward.push_back({Phase::forward, first, last, group.sub_batch,
+                       group.treatment == Treatment::group ? Reuse::group : Reuse::chain});
+  } else if (options_.order == Order::baseline) {
+    for (NodeId n = first; n <= last; ++n)
+      forward.push_back({Phase::forward, n, n, options_.batch, Reuse::none});
+  } else {
+    for (const Pass& run : layerwise_runs(network_, options_, first, last)) forward.push_back(run);
+  }
 }
 
-Plan assemble(const Network& network, const PlanOptions& options, const std::vector<int64_t>& footprints,
-              const std::vector<int>& first_blocks) {
-  Plan plan{network.name(), options.order, options.buffer_bytes, options.rules, {}, {}, {}};
-  for (size_t g = 0; g < first_blocks.size(); ++g) {
-    const int end = g + 1 < first_blocks.size() ? first_blocks[g + 1] : blocks_of(network);
-    plan.groups.push_back(make_group(network, options, footprints, first_blocks[g], end - 1));
+Plan Planner::assemble(const std::vector<GroupChoice>& choices) const {
+  Plan plan;
+  plan.network = network_.name();
+  plan.order = options_.order;
+  plan.buffer_bytes = options_.buffer_bytes;
+  plan.rules = options_.rules;
+  for (size_t g = 0; g < choices.size(); ++g) {
+    const auto [first, treatment] = choices[g];
+    const int last = (g + 1 < choices.size() ? choices[g + 1].first_block : blocks()) - 1;
+    if (!fits(treatment, first, last)) {
+      for (int b = first; b <= last; ++b)
+        if (!fits(treatment, b, b)) refuse(network_, options_, footprints(treatment), b);
+    }
+    plan.groups.push_back(make_group(treatment, first, last));
   }
-  plan.schedule = make_schedule(network, options, plan.groups);
-  plan.predicted = predicted_traffic(network, plan.schedule, options.rules);
+  plan.spilled = spilled_blocks(network_, options_);
+  plan.schedule = {order_name(options_.order), options_.batch, {}};
+  std::vector<Pass>& passes = plan.schedule.passes;
+  for (const Group& group : plan.groups) add_passes(group, passes);
+  for (size_t p = passes.size(); p-- > 0;) {
+    passes.push_back(passes[p]);
+    passes.back().phase = Phase::backward;
+  }
+  plan.predicted = predicted_traffic(network_, plan.schedule, options_.rules);
+  validate(network_, plan.schedule);
   return plan;
 }
 
-// Runs of neighbours that need the same number of iterations.
-std::vector<int> equal_runs(const PlanOptions& options, const std::vector<int64_t>& footprints) {
-  std::vector<int> first_blocks;
+// Runs of neighbours in one treatment that need the same number of iterations.
+std::vector<GroupChoice> Planner::equal_runs() const {
+  std::vector<GroupChoice> groups;
   int previous = -1;
-  for (size_t b = 0; b < footprints.size(); ++b) {
-    const int iterations = (options.batch - 1) / sub_batch(options, footprints[b]) + 1;
-    if (iterations != previous) first_blocks.push_back(static_cast<int>(b));
-    previous = iterations;
+  for (int b = 0; b < blocks(); ++b) {
+    const Treatment treatment = treatment_of(b);
+    const int needed = treatment == Treatment::layerwise ? 0 : iterations(treatment, b, b);
+    if (needed != previous) groups.push_back({b, treatment});
+    previous = needed;
   }
-  return first_blocks;
+  return groups;
+}
+
+// One sub-batch for all blocks that fit; those that do not stand between them.
+Plan Planner::fully_serialized() const {
+  std::vector<GroupChoice> groups;
+  for (int b = 0; b < blocks(); ++b) {
+    const Treatment treatment = treatment_of(b);
+    if (groups.empty() || groups.back().treatment != treatment) groups.push_back({b, treatment});
+  }
+  Plan plan = assemble(groups);
+  int smallest = options_.batch;
+  for (const Group& g : plan.groups) smallest = std::min(smallest, g.sub_batch);
+  for (Group& g : plan.groups) {
+    if (g.treatment == Treatment::layerwise) continue;
+    g.sub_batch = smallest;
+    g.iterations = (options_.batch - 1) / smallest + 1;
+  }
+  for (Pass& pass : plan.schedule.passes) {
+    const int block = network_.node(pass.first).block;
+    for (const Group& g : plan.groups)
+      if (g.first_block <= block && block <= g.last_block) pass.sub_batch = g.sub_batch;
+  }
+  plan.predicted = predicted_traffic(network_, plan.schedule, options_.rules);
+  return plan;
 }
 
 // Merges two neighbouring groups as long as that lowers the predicted traffic, the best merge first (of
 // equals, the one nearest to the input).
-Plan greedy(const Network& network, const PlanOptions& options, const std::vector<int64_t>& footprints) {
-  std::vector<int> first_blocks = equal_runs(options, footprints);
-  Plan best = assemble(network, options, footprints, first_blocks);
-  for (bool improved = true; improved;) {
-    improved = false;
-    const std::vector<int> current = first_blocks;
-    for (size_t g = 1; g < current.size(); ++g) {
-      std::vector<int> merged = current;
-      merged.erase(merged.begin() + static_cast<std::ptrdiff_t>(g));
-      Plan candidate = assemble(network, options, footprints, merged);
-      if (candidate.predicted.total_bytes() >= best.predicted.total_bytes()) continue;
-      best = std::move(candidate);
-      first_blocks = std::move(merged);
-      improved = true;
+Plan Planner::greedy() const {
+  std::vector<GroupChoice> groups = equal_runs();
+  const Treatment serialized = natural_treatment(options_.order);
+  const GroupCosts costs(network_, options_, serialized);
+  const auto cost = [&](int first, int last) {
+    return costs.bits(first, last, iterations(serialized, first, last));
+  };
+  const auto end_of = [&](size_t g) { return g + 1 < groups.size() ? groups[g + 1].first_block : blocks(); };
+  while (true) {
+    int64_t best = 0;
+    size_t merged = 0;
+    for (size_t g = 1; g < groups.size(); ++g) {
+      if (groups[g - 1].treatment != serialized || groups[g].treatment != serialized) continue;
+      const int first = groups[g - 1].first_block, middle = groups[g].first_block, last = end_of(g) - 1;
+      const int64_t change = cost(first, last) - cost(first, middle - 1) - cost(middle, last);
+      if (change >= best) continue;
+      best = change;
+      merged = g;
+    }
+    if (merged == 0) return assemble(groups);
+    groups.erase(groups.begin() + static_cast<std::ptrdiff_t>(merged));
+  }
+}
+
+// Costs of groups add up, so the best grouping of the first blocks is the best last group after the best
+// grouping of those before it.
+Plan Planner::optimal() const {
+  struct Best {
+    int64_t bits;
+    GroupChoice last;
+  };
+  // An order may do what a lesser one does; of equals, the one that keeps most is taken.
+  std::vector<Treatment> treatments = {Treatment::chain, Treatment::layerwise};
+  if (options_.order == Order::mbs2) treatments.insert(treatments.begin(), Treatment::group);
+  std::vector<Best> best(static_cast<size_t>(blocks()) + 1, {std::numeric_limits<int64_t>::max(), {}});
+  best[0].bits = 0;
+  std::vector<GroupCosts> costs;
+  for (const Treatment treatment : treatments) costs.emplace_back(network_, options_, treatment);
+  for (int first = 0; first < blocks(); ++first) {
+    const int64_t before = best[static_cast<size_t>(first)].bits;
+    for (int last = first; last < blocks(); ++last) {
+      Best& here = best[static_cast<size_t>(last) + 1];
+      for (size_t t = 0; t < treatments.size(); ++t) {
+        if (!fits(treatments[t], first, last)) continue;
+        const int64_t bits = before + costs[t].bits(first, last, iterations(treatments[t], first, last));
+        if (bits < here.bits) here = {bits, {first, treatments[t]}};
+      }
     }
   }
-  return best;
+  std::vector<GroupChoice> groups;
+  for (int end = blocks(); end > 0; end = groups.front().first_block)
+    groups.insert(groups.begin(), best[static_cast<size_t>(end)].last);
+  return assemble(groups);
 }
 
 }  // namespace
@@ -148,39 +282,68 @@ Order parse_order(const std::string& name) {
   return static_cast<Order>(found - kOrderNames.begin());
 }
 
+const char* treatment_name(Treatment treatment) { return kTreatmentNames[static_cast<size_t>(treatment)]; }
+
+std::vector<std::string> treatment_names() { return {kTreatmentNames.begin(), kTreatmentNames.end()}; }
+
+Grouping parse_grouping(const std::string& name) {
+  const auto found = std::find(kGroupingNames.begin(), kGroupingNames.end(), name);
+  if (found == kGroupingNames.end())
+    fail_usage("unknown grouping '{}'; there are {}", name, fmt::join(kGroupingNames, ", "));
+  return static_cast<Grouping>(found - kGroupingNames.begin());
+}
+
+Plan plan_with_groups(const Network& network, const PlanOptions& options,
+                      const std::vector<GroupChoice>& groups) {
+  check_options(network, options);
+  const bool ascending = std::adjacent_find(groups.begin(), groups.end(), [](const auto& a, const auto& b) {
+                           return a.first_block >= b.first_block;
+                         }) == groups.end();
+  CHECK(!groups.empty() && groups.front().first_block == 0 && ascending &&
+            groups.back().first_block < blocks_of(network),
+        "groups that are not ascending from 0 to {}", blocks_of(network) - 1);
+  return Planner(network, options).assemble(groups);
+}
+
 Plan plan_with_groups(const Network& network, const PlanOptions& options,
                       const std::vector<int>& first_blocks) {
-  check_options(network, options);
-  const bool ascending = std::adjacent_find(first_blocks.begin(), first_blocks.end(),
-                                            std::greater_equal<>()) == first_blocks.end();
-  CHECK(!first_blocks.empty() && first_blocks.front() == 0 && ascending &&
-            first_blocks.back() < blocks_of(network),
-        "groups that start at blocks {} of {}", fmt::join(first_blocks, ", "), blocks_of(network));
-  const std::vector<int64_t> footprints = block_footprints(network, options);
-  if (options.order != Order::baseline) check_fit(network, options, footprints);
-  Plan plan = assemble(network, options, footprints, first_blocks);
-  validate(network, plan.schedule);
-  return plan;
+  std::vector<GroupChoice> groups;
+  for (int first : first_blocks) groups.push_back({first, natural_treatment(options.order)});
+  return plan_with_groups(network, options, groups);
 }
 
 int64_t smallest_buffer_bytes(const Network& network, const PlanOptions& options) {
-  const std::vector<int64_t> footprints = block_footprints(network, options);
+  const std::vector<int64_t> footprints =
+      block_footprints(network, options, natural_treatment(options.order));
   return *std::max_element(footprints.begin(), footprints.end());
+}
+
+std::vector<int> spilled_blocks(const Network& network, const PlanOptions& options) {
+  std::vector<int> spilled;
+  const Treatment natural = natural_treatment(options.order);
+  if (natural == Treatment::layerwise) return spilled;
+  const std::vector<int64_t> footprints = block_footprints(network, options, natural);
+  for (int b = 0; b < blocks_of(network); ++b)
+    if (footprints[static_cast<size_t>(b)] > options.buffer_bytes) spilled.push_back(b);
+  return spilled;
 }
 
 Plan make_plan(const Network& network, const PlanOptions& options) {
   check_options(network, options);
-  if (options.order == Order::mbs_fs) return plan_with_groups(network, options, {0});
-  if (options.order == Order::baseline) {
-    std::vector<int> every_block;
-    for (int b = 0; b < blocks_of(network); ++b) every_block.push_back(b);
-    return plan_with_groups(network, options, every_block);
+  const Planner planner(network, options);
+  switch (options.order) {
+    case Order::baseline: {
+      std::vector<GroupChoice> every_block;
+      for (int b = 0; b < blocks_of(network); ++b) every_block.push_back({b, Treatment::layerwise});
+      return planner.assemble(every_block);
+    }
+    case Order::il:
+      return planner.assemble({{0, Treatment::layerwise}});
+    case Order::mbs_fs:
+      return planner.fully_serialized();
+    default:
+      return options.grouping == Grouping::greedy ? planner.greedy() : planner.optimal();
   }
-  const std::vector<int64_t> footprints = block_footprints(network, options);
-  check_fit(network, options, footprints);
-  Plan plan = greedy(network, options, footprints);
-  validate(network, plan.schedule);
-  return plan;
 }
 
 std::string group_table(const Network& network, const Plan& plan) {

@@ -15,12 +15,13 @@ namespace mbs {
 /// The orders of a training step.
 enum class Order : uint8_t {
   baseline,  ///< layer by layer over the whole batch
-  mbs_fs,    ///< fully serialized: one group, the smallest sub-batch that any block needs
-  mbs1,      ///< greedy groups; a layer hands to the next layer of its branch on chip
-  mbs2,      ///< greedy groups; everything made in a chunk stays on chip, also between branches
+  il,      ///< the same; a layer hands to the next one on chip where both fit the buffer with the whole batch
+  mbs_fs,  ///< fully serialized: one group, the smallest sub-batch that any block needs
+  mbs1,    ///< groups; a layer hands to the next layer of its branch on chip
+  mbs2,    ///< groups; everything made in a chunk stays on chip, also between branches
 };
 
-/// "baseline", "mbs-fs", "mbs1", "mbs2".
+/// "baseline", "il", "mbs-fs", "mbs1", "mbs2".
 const char* order_name(Order);
 /// All names, in the order of the enum.
 std::vector<std::string> order_names();
@@ -30,17 +31,38 @@ Order parse_order(const std::string& name);
 /// The largest batch of one core that is planned for: it keeps all sums far from the limits of int64_t.
 inline constexpr int kMaxBatch = 1 << 20;
 
+/// How the blocks of mbs1 and mbs2 are grouped.
+enum class Grouping : uint8_t {
+  greedy,   ///< runs of equal iterations; then the best merge of neighbours, again and again, as in the paper
+  optimal,  ///< the least traffic of all contiguous groupings and treatments, by a dynamic programme
+};
+
+/// "greedy" or "optimal". Error (usage): another name; lists them.
+Grouping parse_grouping(const std::string& name);
+
+/// How a group runs.
+enum class Treatment : uint8_t {
+  layerwise,  ///< not serialized: each layer over the whole batch; neighbours that fit the buffer hand over
+              ///< on chip
+  chain,      ///< in chunks, Reuse::chain
+  group,      ///< in chunks, Reuse::group
+};
+
 /// What to plan for.
 struct PlanOptions {
   Order order = Order::mbs2;
   int batch = 32;                            ///< samples of one core
   int64_t buffer_bytes = int64_t{10} << 20;  ///< on-chip buffer of one core; the baseline keeps nothing in it
   TrafficRules rules;
+  Grouping grouping = Grouping::greedy;
+  bool spill =
+      false;  ///< a block that does not fit with one sample runs layer by layer instead of being refused
 };
 
 /// Consecutive blocks that share a sub-batch.
 struct Group {
-  int first_block = 0, last_block = 0;     ///< [first, last] in Network::blocks()
+  int first_block = 0, last_block = 0;  ///< [first, last] in Network::blocks()
+  Treatment treatment = Treatment::layerwise;
   int sub_batch = 1;                       ///< samples of a chunk
   int iterations = 1;                      ///< chunks per pass, ceil(batch / sub_batch)
   int64_t footprint_bytes_per_sample = 0;  ///< the largest of its blocks
@@ -56,6 +78,7 @@ struct Plan {
   int64_t buffer_bytes = 0;
   TrafficRules rules;
   std::vector<Group> groups;  ///< first to last block; the backward passes run the same groups last to first
+  std::vector<int> spilled;   ///< blocks that do not fit the buffer with one sample, and run layer by layer
   Schedule schedule;
   Traffic predicted;  ///< DRAM bytes of one training step of one core
 
@@ -65,13 +88,28 @@ struct Plan {
 /// The smallest buffer that `options.order` fits in with one sample: what its largest block needs.
 int64_t smallest_buffer_bytes(const Network&, const PlanOptions& options);
 
+/// The blocks that do not fit the buffer with one sample in the treatment of the order.
+std::vector<int> spilled_blocks(const Network&, const PlanOptions& options);
+
 /// Plans a training step. Error: a batch outside [1, kMaxBatch], a buffer below 1, a block that does not fit
 /// the buffer with one sample (names the block, what it needs and the smallest buffer that works), or a layer
 /// that couples samples which an MBS order would split (engine's validate).
 Plan make_plan(const Network&, const PlanOptions&);
 
-/// The plan with the given groups: group i starts at block `first_blocks[i]` (ascending, the first is 0).
+/// A group of plan_with_groups(): it reaches to the next one.
+struct GroupChoice {
+  int first_block;
+  Treatment treatment;
+};
+/// The plan with the given groups (ascending, the first at block 0). Error: as make_plan.
+Plan plan_with_groups(const Network&, const PlanOptions&, const std::vector<GroupChoice>&);
+/// The same in the treatment of the order: group i starts at block `first_blocks[i]`.
 Plan plan_with_groups(const Network&, const PlanOptions&, const std::vector<int>& first_blocks);
+
+/// "layerwise", "chain", "group".
+const char* treatment_name(Treatment);
+/// All names, in the order of the enum.
+std::vector<std::string> treatment_names();
 
 /// One line per group: blocks, sub-batch, iterations, bytes per sample, weight bytes.
 std::string group_table(const Network&, const Plan&);

@@ -1,7 +1,9 @@
 // Which groups the orders make, how far greedy grouping is from the best, and what is refused.
 #include <algorithm>
+#include <functional>
 #include <limits>
 
+#include "engine/check.h"
 #include "mbs/planner.h"
 #include "tests/doctest.h"
 #include "tests/helpers.h"
@@ -59,7 +61,7 @@ Best best_by_programme(const Network& net, const PlanOptions& o) {
     for (const Group& g : plan.groups) sum += parameters(g);
     return sum;
   };
-  const Plan whole = plan_with_groups(net, o, {0});
+  const Plan whole = plan_with_groups(net, o, std::vector<int>{0});
   const int64_t constant = whole.predicted.total_bytes() - all_parameters(whole);
   const auto boundary = [&](int b) {
     const Plan cut = plan_with_span(net, o, b, blocks);
@@ -80,6 +82,23 @@ Best best_by_programme(const Network& net, const PlanOptions& o) {
     }
   }
   return best.back();
+}
+
+// Six blocks: conv0, norm, a residual block, a convolution, the classifier and the loss.
+Network tiny_residual() {
+  Network n("tiny-residual", {6, 6, 3});
+  TensorId x = n.add("conv0", "conv2d out=8 kernel=3 pad=1", {n.input()});
+  x = n.add("norm0", "group_norm groups=4", {x});
+  n.begin_block("block", Block::Kind::residual);
+  TensorId main = n.add("a", "conv2d out=8 kernel=3 pad=1", {x});
+  main = n.add("b", "conv2d out=8 kernel=1",
+               {n.add("ra", "relu", {n.add("na", "group_norm groups=2", {main})})});
+  n.join();
+  x = n.add("r", "relu", {n.add("add", "add", {main, x})});
+  n.end_block();
+  x = n.add("conv1", "conv2d out=16 kernel=3 stride=2 pad=1", {x});
+  n.add("loss", "softmax_loss", {n.add("fc", "linear out=4", {x})});
+  return n;
 }
 
 }  // namespace
@@ -107,9 +126,9 @@ TEST_CASE("a plan's groups cover the blocks, fit the buffer and are as large as 
       EXPECT(g.iterations == (batch + g.sub_batch - 1) / g.sub_batch);
       next = g.last_block + 1;
       weight_bytes += g.weight_bytes;
-      if (plan.order == Order::baseline) {
+      if (g.treatment == Treatment::layerwise) {
+        EXPECT((plan.order == Order::baseline || plan.order == Order::il));
         EXPECT(g.sub_batch == batch);
-        EXPECT(g.first_block == g.last_block);
         continue;
       }
       EXPECT(g.sub_batch * g.footprint_bytes_per_sample <= 10 * kMiB);
@@ -118,7 +137,9 @@ TEST_CASE("a plan's groups cover the blocks, fit the buffer and are as large as 
     EXPECT(next == static_cast<int>(net.blocks().size()));
     EXPECT(weight_bytes == 2 * net.parameter_count());
     EXPECT(plan.predicted == predicted_traffic(net, plan.schedule, plan.rules));
-    if (plan.order != Order::baseline) EXPECT(plan.schedule.passes.size() == 2 * plan.groups.size());
+    if (plan.order != Order::baseline && plan.order != Order::il)
+      EXPECT(plan.schedule.passes.size() == 2 * plan.groups.size());
+    EXPECT(plan.spilled.empty());
   }
   // norm1 needs 3.21 MB out of place: 3 samples in 10 MiB, 11 iterations of 32; the blocks of MBS2 4.82 MB: 2
   // and 16.
@@ -181,6 +202,96 @@ TEST_CASE("greedy grouping of ResNet-50 is within 2 % of the dynamic programme")
     EXPECT(greedy >= best.total_bytes);
     EXPECT(static_cast<double>(greedy) <= 1.02 * static_cast<double>(best.total_bytes));
   }
+}
+
+TEST_CASE("the optimal grouping is the best of all groupings in all treatments") {
+  // Every grouping of the blocks, and every treatment of each group: 3 * 4^(blocks - 1) plans.
+  const auto best_of_everything = [](const Network& net, const PlanOptions& o) {
+    const int blocks = static_cast<int>(net.blocks().size());
+    const std::vector<Treatment> treatments =
+        o.order == Order::mbs2 ? std::vector{Treatment::layerwise, Treatment::chain, Treatment::group}
+                               : std::vector{Treatment::layerwise, Treatment::chain};
+    int64_t best = std::numeric_limits<int64_t>::max();
+    std::vector<GroupChoice> groups;
+    const std::function<void(int)> extend = [&](int block) {
+      if (block == blocks) {
+        try {
+          best = std::min(best, plan_with_groups(net, o, groups).predicted.total_bytes());
+        } catch (const Error&) {  // a group that does not fit
+        }
+        return;
+      }
+      for (const Treatment t : treatments) {
+        groups.push_back({block, t});
+        extend(block + 1);
+        groups.pop_back();
+      }
+      if (!groups.empty()) extend(block + 1);  // it joins the group before it
+    };
+    extend(0);
+    return best;
+  };
+  for (const Network& net : {tiny_residual(), inception_like()}) {
+    for (const Order order : {Order::mbs1, Order::mbs2}) {
+      for (const int64_t buffer : {200, 700, 1500, 4000, 9000, 20000}) {
+        PlanOptions o = options(order, 16, buffer, "conservative");  // a batch of 16 leaves no bits over
+        o.grouping = Grouping::optimal;
+        o.spill = true;
+        CAPTURE(net.name());
+        CAPTURE(buffer);
+        EXPECT(make_plan(net, o).predicted.total_bytes() == best_of_everything(net, o));
+      }
+    }
+  }
+}
+
+TEST_CASE("orders that may do more never move more, nor does a larger buffer make any worse") {
+  for (const std::string arch : {"resnet20", "resnet18", "resnet50", "small_cnn"}) {
+    const Network net = zoo_network(arch);
+    int64_t last_optimal = std::numeric_limits<int64_t>::max();
+    for (const int64_t mib : {1, 2, 5, 10, 20, 40}) {
+      const auto total = [&](Order order) {
+        PlanOptions o = options(order, 32, mib * kMiB);
+        o.grouping = Grouping::optimal;
+        o.spill = true;
+        return make_plan(net, o).predicted.total_bytes();
+      };
+      CAPTURE(arch);
+      CAPTURE(mib);
+      const int64_t mbs2 = total(Order::mbs2), mbs1 = total(Order::mbs1), il = total(Order::il);
+      EXPECT(mbs2 <= mbs1);
+      EXPECT(mbs1 <= il);
+      EXPECT(il <= total(Order::baseline));
+      EXPECT(mbs2 <= last_optimal);
+      last_optimal = mbs2;
+    }
+  }
+}
+
+TEST_CASE("a block that does not fit spills where that is allowed, and is reported") {
+  const Network net = zoo_network("resnet50");
+  PlanOptions o = options(Order::mbs2, 32, kMiB);
+  EXPECT(has(error_of([&] { make_plan(net, o); }), "smallest buffer"));
+  o.spill = true;
+  for (const Order order : {Order::mbs_fs, Order::mbs1, Order::mbs2}) {
+    o.order = order;
+    const Plan plan = make_plan(net, o);
+    CAPTURE(std::string(order_name(order)));
+    EXPECT(!plan.spilled.empty());
+    EXPECT(plan.spilled.size() < net.blocks().size());
+    for (const Group& g : plan.groups) {
+      for (int b = g.first_block; b <= g.last_block; ++b) {
+        const bool spilled = std::find(plan.spilled.begin(), plan.spilled.end(), b) != plan.spilled.end();
+        EXPECT(spilled == (g.treatment == Treatment::layerwise));
+      }
+    }
+    EXPECT(plan.predicted == counted_traffic(net, plan.schedule, plan.rules));
+  }
+  o.buffer_bytes = 1;
+  EXPECT(make_plan(net, o).spilled.size() == net.blocks().size());
+  PlanOptions base = o;
+  base.order = Order::baseline;
+  EXPECT(make_plan(net, o).predicted == make_plan(net, base).predicted);
 }
 
 TEST_CASE("extreme sizes of batch and buffer") {
