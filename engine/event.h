@@ -29,6 +29,7 @@ enum class Reuse : uint8_t {
   none,   ///< nothing: layer by layer
   chain,  ///< what a layer hands to the next one of its branch (IL, MBS-FS, MBS1)
   group,  ///< everything that was made or read in the chunk (MBS2)
+  hold,   ///< the same, stored tensors included: they are read once a chunk (MBS-R)
 };
 
 /// How a kernel call touches an operand.
@@ -97,7 +98,7 @@ struct Operand {
   bool sum_local =
       false;  ///< accumulate only: the sum that it adds to was written in the same pass and chunk
   bool stored =
-      false;  ///< forward write: kept for backward. backward read: a stored tensor, streamed from DRAM
+      false;  ///< forward write: kept for backward. backward read: a stored tensor, read from DRAM
   bool operator==(const Operand&) const = default;
 };
 
@@ -109,6 +110,7 @@ struct KernelEvent {
   std::string_view spec;  ///< of its layer: "conv2d out=16 kernel=3 pad=1"
   int pass = 0, chunk = 0;
   Reuse reuse = Reuse::none;  ///< of the pass
+  bool recompute = false;  ///< a forward call in a backward pass, which makes again what was not stored
   int64_t repeat =
       1;  ///< it stands for so many equal calls of equal chunks, numbered from `chunk` (dry runs)
   int first_sample = 0, samples = 0;  ///< within the core's batch

@@ -48,24 +48,32 @@ Executor::Place Executor::place(const Step& step, const BufferName& name) const 
   return place;
 }
 
+Executor::Place Executor::value_place(const Step& step, TensorId t) const {
+  const Place again = place(step, {BufferKind::recomputed, t});
+  return again.offset >= 0 ? again : place(step, {BufferKind::value, t});
+}
+
 Executor::BoundStep Executor::bind(const Step& step) const {
   const Node& node = network_.node(step.node);
-  const bool forward = step.phase == Phase::forward;
+  const bool forward = step.phase == Phase::forward || step.recompute;
   BoundStep bound;
   const bool reads_x = forward || node.layer->needs(node.wants_dx).x;
   for (size_t i = 0; i < node.in.size(); ++i) {
-    bound.x.push_back(reads_x ? place(step, {BufferKind::value, node.in[i]}) : Place{});
+    bound.x.push_back(reads_x ? value_place(step, node.in[i]) : Place{});
     const bool wanted = !forward && step.dx_wanted[i] != 0;
     bound.dx.push_back(wanted ? place(step, {BufferKind::gradient, flow_.gradient_root(node.in[i])})
                               : Place{});
   }
-  if (forward || node.layer->needs(node.wants_dx).y) bound.y = place(step, {BufferKind::value, node.out});
+  if (forward || node.layer->needs(node.wants_dx).y) bound.y = value_place(step, node.out);
   if (!forward && !node.layer->is_loss())
     bound.dy = place(step, {BufferKind::gradient, flow_.gradient_root(node.out)});
   bound.aux = place(step, {BufferKind::aux, step.node});
   bound.batch_aux = place(step, {BufferKind::batch_aux, step.node});
   bound.scratch =
-      place(step, {forward ? BufferKind::forward_scratch : BufferKind::backward_scratch, step.node});
+      place(step, {step.recompute ? BufferKind::recompute_scratch
+                   : forward      ? BufferKind::forward_scratch
+                                  : BufferKind::backward_scratch,
+                   step.node});
   return bound;
 }
 
@@ -101,7 +109,7 @@ void Executor::run(const CoreBatch& batch, const StepKey& key, std::span<const r
       const Chunk chunk{first, std::min(pass.sub_batch, batch.samples - first)};
       for (size_t s = 0; s < steps.size(); ++s) {
         if (kPoison) poison(steps[s], bound_[p][s], run, chunk);
-        if (pass.phase == Phase::forward)
+        if (pass.phase == Phase::forward || steps[s].recompute)
           forward(steps[s], bound_[p][s], run, chunk);
         else
           backward(steps[s], bound_[p][s], run, chunk);
@@ -162,7 +170,7 @@ void Executor::poison(const Step& step, const BoundStep& bound, const Run& run, 
     const int64_t elems = place.bytes_per_sample * chunk.samples / static_cast<int64_t>(sizeof(real));
     std::fill(first, first + elems, std::numeric_limits<real>::quiet_NaN());
   };
-  if (step.phase == Phase::forward) fill(bound.y);
+  if (step.phase == Phase::forward || step.recompute) fill(bound.y);
   for (size_t i = 0; i < step.dx_wanted.size(); ++i) {
     if (step.dx_wanted[i] && !step.dx_added[i]) fill(bound.dx[i]);
   }

@@ -13,8 +13,8 @@ constexpr int64_t kAlignBytes = 64;  // a cache line, and the widest vector
 int64_t aligned(int64_t bytes) { return (bytes + kAlignBytes - 1) / kAlignBytes * kAlignBytes; }
 
 const char* kind_name(BufferKind kind) {
-  constexpr const char* kNames[] = {"value",     "gradient",        "aux",
-                                    "batch_aux", "forward_scratch", "backward_scratch"};
+  constexpr const char* kNames[] = {"value",     "recomputed",      "gradient",         "aux",
+                                    "batch_aux", "forward_scratch", "backward_scratch", "recompute_scratch"};
   return kNames[static_cast<size_t>(kind)];
 }
 
@@ -23,6 +23,7 @@ constexpr int64_t kRealBytes = static_cast<int64_t>(sizeof(real));
 int64_t bytes_per_sample(const Network& network, const BufferName& name) {
   switch (name.kind) {
     case BufferKind::value:
+    case BufferKind::recomputed:
     case BufferKind::gradient:
       return network.tensor(name.id).shape.elems() * kRealBytes;
     case BufferKind::aux: {
@@ -42,6 +43,7 @@ int64_t fixed_bytes(const Network& network, const BufferName& name) {
     case BufferKind::batch_aux:
       return needs.aux_bytes_per_batch;
     case BufferKind::forward_scratch:
+    case BufferKind::recompute_scratch:
       return needs.forward_scratch_elems * kRealBytes;
     default:
       return needs.backward_scratch_elems * kRealBytes;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/check.h"
+#include "engine/recompute.h"
 
 namespace mbs {
 namespace {
@@ -14,9 +15,14 @@ class Compiler {
       : network_(network), flow_(flow), schedule_(schedule) {
     pass_of_[0].assign(static_cast<size_t>(network.node_count()), -1);
     pass_of_[1] = pass_of_[0];
+    made_.assign(static_cast<size_t>(network.node_count()), 0);
     for (size_t p = 0; p < schedule.passes.size(); ++p) {
       const Pass& pass = schedule.passes[p];
       for (NodeId n = pass.first; n <= pass.last; ++n) pass_of(pass.phase, n) = static_cast<int>(p);
+      if (pass.recompute == Recompute::nothing) continue;
+      const std::vector<uint8_t> made =
+          Recomputation(network, flow, pass.recompute).in_pass(pass.first, pass.last);
+      for (NodeId n = pass.first; n <= pass.last; ++n) made_[static_cast<size_t>(n)] = made[static_cast<size_t>(n)];
     }
   }
 
@@ -31,7 +37,13 @@ class Compiler {
         for (NodeId n = pass.first; n <= pass.last; ++n) steps.steps.push_back(forward_step(n));
       } else {
         for (NodeId n = pass.last; n >= pass.first; --n) {
-          if (flow_.has_backward(n)) steps.steps.push_back(backward_step(n));
+          if (!flow_.has_backward(n)) continue;
+          const Needs needs = network_.node(n).layer->needs(network_.node(n).wants_dx);
+          if (needs.x) {
+            for (TensorId t : network_.node(n).in) make_again(t, n, steps.steps);
+          }
+          if (needs.y) make_again(network_.node(n).out, n, steps.steps);
+          steps.steps.push_back(backward_step(n));
         }
       }
       program.passes.push_back(std::move(steps));
@@ -71,18 +83,62 @@ class Compiler {
     }
   }
 
+  // Whether the pass of node `reader` makes the value of `t` again before it is read there.
+  bool made_for(TensorId t, NodeId reader) const {
+    const NodeId producer = network_.tensor(t).producer;
+    return producer >= 0 && made_[static_cast<size_t>(producer)] != 0 &&
+           pass_of_[1][static_cast<size_t>(producer)] == pass_of_[1][static_cast<size_t>(reader)];
+  }
+
+  // Whether some backward pass reads the value of `t` that the forward pass left.
   bool stored(TensorId t) const {
     if (!training_) return false;
     const TensorInfo& info = network_.tensor(t);
     if (info.producer >= 0) {
       const Node& producer = network_.node(info.producer);
-      if (flow_.has_backward(info.producer) && producer.layer->needs(producer.wants_dx).y) return true;
+      if (flow_.has_backward(info.producer) && producer.layer->needs(producer.wants_dx).y &&
+          !made_for(t, info.producer))
+        return true;
     }
-    const std::vector<Reader> readers = flow_.readers(t);
-    return std::any_of(readers.begin(), readers.end(), [&](const Reader& r) {
-      const Node& node = network_.node(r.node);
-      return flow_.has_backward(r.node) && node.layer->needs(node.wants_dx).x;
+    return std::any_of(info.uses.begin(), info.uses.end(), [&](const Use& use) {
+      const Node& node = network_.node(use.node);
+      const bool read = made_[static_cast<size_t>(use.node)] != 0 ||
+                        (flow_.has_backward(use.node) && node.layer->needs(node.wants_dx).x);
+      if (read && !made_for(t, use.node)) return true;
+      // A part of a concatenation is stored with the whole.
+      return node.layer->concatenates() && stored(node.out);
     });
+  }
+
+  // Appends the steps that make the value of `t` again for node `reader`, unless its pass has done so.
+  void make_again(TensorId t, NodeId reader, std::vector<Step>& steps) {
+    if (!made_for(t, reader)) return;
+    const NodeId producer = network_.tensor(t).producer;
+    const bool done = std::any_of(steps.begin(), steps.end(),
+                                  [&](const Step& step) { return step.recompute && step.node == producer; });
+    if (done) return;
+    for (TensorId input : network_.node(producer).in) make_again(input, producer, steps);
+    steps.push_back(recompute_step(producer));
+  }
+
+  Step recompute_step(NodeId n) {
+    const Node& node = network_.node(n);
+    const Needs needs = node.layer->needs(node.wants_dx);
+    Step step;
+    step.phase = Phase::backward;
+    step.node = n;
+    step.recompute = true;
+    for (TensorId t : node.in) value_read(step, t, needs.x_sweeps);
+    Operand y = operand(node.out, Role::feature, Access::write, elems(node.out));
+    y.local = true;
+    step.operands.push_back(y);
+    step.touches.push_back({BufferKind::recomputed, node.out});
+    for (int p = node.first_param; p < node.first_param + node.params; ++p)
+      step.operands.push_back(
+          operand(p, Role::weight, Access::read, network_.params()[static_cast<size_t>(p)].elems));
+    if (needs.aux_bytes_per_sample > 0 && flow_.has_backward(n)) step.touches.push_back({BufferKind::aux, n});
+    if (needs.forward_scratch_elems > 0) step.touches.push_back({BufferKind::recompute_scratch, n});
+    return step;
   }
 
   void params(Step& step, const Node& node, bool read) const {
@@ -96,7 +152,9 @@ class Compiler {
 
   void aux(Step& step, NodeId n, const Needs& needs, Access access) const {
     if (!training_ || !flow_.has_backward(n)) return;
-    if (needs.aux_role != Role::none)
+    const bool made = made_[static_cast<size_t>(n)] != 0;  // then it is made again with the output
+    if (made && step.phase == Phase::forward) return;
+    if (needs.aux_role != Role::none && !made)
       step.operands.push_back(operand(n, needs.aux_role, access, elems(network_.node(n).out)));
     if (needs.aux_bytes_per_sample > 0) step.touches.push_back({BufferKind::aux, n});
     if (needs.aux_bytes_per_batch > 0) step.touches.push_back({BufferKind::batch_aux, n});
@@ -130,12 +188,15 @@ class Compiler {
     return step;
   }
 
-  void stored_read(Step& step, TensorId t, int sweeps) const {
+  // A backward pass reads the value of `t`: as it was stored, or as the pass has made it again.
+  void value_read(Step& step, TensorId t, int sweeps) const {
+    const bool made = made_for(t, step.node);
     Operand o = operand(t, Role::feature, Access::read, elems(t));
     o.sweeps = sweeps;
-    o.stored = true;
+    o.stored = !made;
+    o.local = made;
     step.operands.push_back(o);
-    if (t != network_.input()) step.touches.push_back({BufferKind::value, t});
+    if (t != network_.input()) step.touches.push_back({made ? BufferKind::recomputed : BufferKind::value, t});
   }
 
   void gradient_in(Step& step, const Node& node, int sweeps, int pass) {
@@ -173,9 +234,9 @@ class Compiler {
     step.phase = Phase::backward;
     step.node = n;
     if (needs.x) {
-      for (TensorId t : node.in) stored_read(step, t, needs.stored_sweeps);
+      for (TensorId t : node.in) value_read(step, t, needs.stored_sweeps);
     }
-    if (needs.y) stored_read(step, node.out, needs.stored_sweeps);
+    if (needs.y) value_read(step, node.out, needs.stored_sweeps);
     if (!node.layer->is_loss()) gradient_in(step, node, needs.gradient_sweeps, pass);
     for (int i = 0; i < static_cast<int>(node.in.size()); ++i) gradient_out(step, {n, i}, pass);
     if (node.layer->concatenates()) step.operands.clear();
@@ -191,6 +252,7 @@ class Compiler {
   const Schedule& schedule_;
   bool training_ = true;
   std::vector<int> pass_of_[2];
+  std::vector<uint8_t> made_;  // by node: its backward pass makes its output again
 };
 
 void walk(const Network& network, const Schedule& schedule, int samples, Recorder& recorder, bool fold) {
@@ -246,6 +308,7 @@ void EventSource::emit(const Step& step, const Pass& pass, int pass_index, int c
   event.pass = pass_index;
   event.chunk = chunk;
   event.reuse = pass.reuse;
+  event.recompute = step.recompute;
   event.repeat = repeat;
   event.first_sample = first;
   event.samples = samples;

@@ -13,9 +13,18 @@
 namespace mbs {
 
 /// What a buffer holds.
-enum class BufferKind : uint8_t { value, gradient, aux, batch_aux, forward_scratch, backward_scratch };
+enum class BufferKind : uint8_t {
+  value,
+  recomputed,  ///< a value that a backward pass makes again
+  gradient,
+  aux,
+  batch_aux,
+  forward_scratch,
+  backward_scratch,
+  recompute_scratch
+};
 
-/// A piece of memory, named by what it holds: value and gradient by tensor, the others by node.
+/// A piece of memory, named by what it holds: value, recomputed and gradient by tensor, the others by node.
 struct BufferName {
   BufferKind kind;
   int id;
@@ -26,6 +35,7 @@ struct BufferName {
 struct Step {
   Phase phase = Phase::forward;
   NodeId node = 0;
+  bool recompute = false;           ///< a forward call in a backward pass
   std::vector<Operand> operands;    ///< elems of features, gradients and masks are per sample
   std::vector<BufferName> touches;  ///< all buffers that the call reads or writes
   std::vector<uint8_t> dx_wanted;   ///< backward: per input, whether this call contributes to its gradient

@@ -24,6 +24,8 @@ void validate_pass(const Network& network, const Schedule& schedule, size_t inde
     fail("schedule: {}: its nodes are not a span of the network's {}", where, network.node_count());
   if (pass.sub_batch < 1 || pass.sub_batch > schedule.batch)
     fail("schedule: {}: the sub-batch must be between 1 and the batch of {}", where, schedule.batch);
+  if (pass.phase == Phase::forward && pass.recompute != Recompute::nothing)
+    fail("schedule: {}: only a backward pass can compute outputs again", where);
   const bool inference = schedule.passes.back().phase == Phase::forward;
   if (pass.sub_batch == schedule.batch || inference) return;
   for (NodeId n = pass.first; n <= pass.last; ++n) {

@@ -16,6 +16,13 @@
 
 namespace mbs {
 
+/// What a backward pass computes again on chip instead of reading it from DRAM (engine/recompute.h).
+enum class Recompute : uint8_t {
+  nothing,
+  branches,  ///< outputs of layers with one input and no matrix product (norm, ReLU, pooling)
+  joins,     ///< the same, and of those that join branches (add, concat)
+};
+
 /// A span of nodes that is walked chunk by chunk.
 struct Pass {
   Phase phase = Phase::forward;
@@ -23,6 +30,7 @@ struct Pass {
   int sub_batch = 1;           ///< samples of a chunk; the last chunk of a batch may be smaller
   Reuse reuse =
       Reuse::none;  ///< what stays on chip between its steps; changes what is counted, not what is computed
+  Recompute recompute = Recompute::nothing;  ///< backward passes only
 
   int chunks(int samples) const { return (samples + sub_batch - 1) / sub_batch; }
   bool operator==(const Pass&) const = default;

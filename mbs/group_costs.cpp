@@ -26,20 +26,35 @@ std::vector<TrafficTerm> layerwise_terms(const Network& network, const PlanOptio
   }
   const auto run = [&](NodeId n) { return run_of[static_cast<size_t>(n)]; };
   std::vector<TrafficTerm> terms;
-  for (const TrafficTerm& term : traffic_terms(network, Reuse::none, options.rules, true))
+  for (const TrafficTerm& term : traffic_terms(network, {}, options.rules, true))
     if (run(term.first) < 0) terms.push_back(term);
-  for (const TrafficTerm& term : traffic_terms(network, Reuse::chain, options.rules, true))
+  for (const TrafficTerm& term : traffic_terms(network, {Reuse::chain, Reuse::chain}, options.rules, true))
     if (run(term.first) >= 0 && run(term.first) == run(term.last)) terms.push_back(term);
   return terms;
 }
 
 std::vector<TrafficTerm> terms_of(const Network& network, const PlanOptions& options, Treatment treatment) {
   if (treatment == Treatment::layerwise) return layerwise_terms(network, options);
-  return traffic_terms(network, treatment == Treatment::group ? Reuse::group : Reuse::chain, options.rules,
-                       true);
+  return traffic_terms(network, keeping_of(treatment), options.rules, true);
 }
 
 }  // namespace
+
+Keeping keeping_of(Treatment treatment) {
+  switch (treatment) {
+    case Treatment::layerwise:
+      return {};
+    case Treatment::chain:
+      return {Reuse::chain, Reuse::chain, Recompute::nothing};
+    case Treatment::group:
+      return {Reuse::group, Reuse::group, Recompute::nothing};
+    case Treatment::recompute_branches:
+      return {Reuse::group, Reuse::hold, Recompute::branches};
+    case Treatment::recompute_joins:
+      return {Reuse::group, Reuse::hold, Recompute::joins};
+  }
+  return {};
+}
 
 GroupCosts::GroupCosts(const Network& network, const PlanOptions& options, Treatment treatment)
     : blocks_(static_cast<int>(network.blocks().size())), batch_(options.batch) {

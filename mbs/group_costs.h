@@ -7,8 +7,12 @@
 #include <vector>
 
 #include "mbs/planner.h"
+#include "mbs/traffic_terms.h"
 
 namespace mbs {
+
+/// What the passes of a group keep in a treatment (layerwise: of the layers that do not fit).
+Keeping keeping_of(Treatment);
 
 /// DRAM bits of all groups of consecutive blocks in one treatment.
 class GroupCosts {

@@ -14,8 +14,10 @@ using Json = nlohmann::ordered_json;
 
 // Only these are offered to the reader, in the order of the enums.
 constexpr const char* kSpaceNames[] = {"out-of-place", "in-place"};
-constexpr const char* kReuseNames[] = {"none", "chain", "group"};
-constexpr const char* kTreatmentNames[] = {"layerwise", "chain", "group"};
+constexpr const char* kReuseNames[] = {"none", "chain", "group", "hold"};
+constexpr const char* kRecomputeNames[] = {"nothing", "branches", "joins"};
+constexpr const char* kTreatmentNames[] = {"layerwise", "chain", "group", "recompute-branches",
+                                           "recompute-joins"};
 constexpr const char* kPhaseNames[] = {"forward", "backward"};
 
 // A place in the document, so that a message can name it.
@@ -95,7 +97,8 @@ Schedule read_schedule(const Network& network, const Field& root) {
   for (const Field& pass : root.at("passes").items()) {
     schedule.passes.push_back({pass.at("phase").one_of<Phase>(kPhaseNames), node(pass.at("first")),
                                node(pass.at("last")), pass.at("sub_batch").small_integer(1, kMaxBatch),
-                               pass.at("reuse").one_of<Reuse>(kReuseNames)});
+                               pass.at("reuse").one_of<Reuse>(kReuseNames),
+                               pass.at("recompute").one_of<Recompute>(kRecomputeNames)});
   }
   validate(network, schedule);
   return schedule;
@@ -167,7 +170,8 @@ Json plan_to_json(const Network& network, const Plan& plan) {
                               {"first", network.node(pass.first).name},
                               {"last", network.node(pass.last).name},
                               {"sub_batch", pass.sub_batch},
-                              {"reuse", kReuseNames[static_cast<size_t>(pass.reuse)]}});
+                              {"reuse", kReuseNames[static_cast<size_t>(pass.reuse)]},
+                              {"recompute", kRecomputeNames[static_cast<size_t>(pass.recompute)]}});
   }
   return json;
 }

@@ -9,12 +9,14 @@
 #include "engine/check.h"
 #include "mbs/footprint.h"
 #include "mbs/group_costs.h"
+#include "mbs/recompute_footprint.h"
 
 namespace mbs {
 namespace {
 
-constexpr std::array<const char*, 5> kOrderNames = {"baseline", "il", "mbs-fs", "mbs1", "mbs2"};
-constexpr std::array<const char*, 3> kTreatmentNames = {"layerwise", "chain", "group"};
+constexpr std::array<const char*, 6> kOrderNames = {"baseline", "il", "mbs-fs", "mbs1", "mbs2", "mbs-r"};
+constexpr std::array<const char*, 5> kTreatmentNames = {"layerwise", "chain", "group", "recompute-branches",
+                                                        "recompute-joins"};
 constexpr std::array<const char*, 2> kGroupingNames = {"greedy", "optimal"};
 
 int blocks_of(const Network& network) { return static_cast<int>(network.blocks().size()); }
@@ -24,7 +26,7 @@ bool serializes(Order order) { return order != Order::baseline && order != Order
 // How an order runs a group that fits.
 Treatment natural_treatment(Order order) {
   if (!serializes(order)) return Treatment::layerwise;
-  return order == Order::mbs2 ? Treatment::group : Treatment::chain;
+  return order == Order::mbs2 || order == Order::mbs_r ? Treatment::group : Treatment::chain;
 }
 
 std::vector<int64_t> block_footprints(const Network& network, const PlanOptions& options,
@@ -77,7 +79,11 @@ class Planner {
       : network_(network),
         options_(options),
         within_(block_footprints(network, options, Treatment::chain)),
-        across_(block_footprints(network, options, Treatment::group)) {}
+        across_(block_footprints(network, options, Treatment::group)) {
+    if (options.order != Order::mbs_r) return;
+    again_branches_ = recompute_footprints(network, options.rules.space, Recompute::branches);
+    again_joins_ = recompute_footprints(network, options.rules.space, Recompute::joins);
+  }
 
   Plan fully_serialized() const;
   Plan greedy() const;
@@ -92,6 +98,11 @@ class Planner {
     return t == Treatment::group ? across_ : within_;
   }
   int64_t largest(Treatment t, int first, int last) const {
+    if (t == Treatment::recompute_branches || t == Treatment::recompute_joins) {
+      const auto& table = t == Treatment::recompute_joins ? again_joins_ : again_branches_;
+      const int64_t elems = table[static_cast<size_t>(first)][static_cast<size_t>(last)];
+      return (elems * options_.rules.feature_bits + 7) / 8;
+    }
     const auto begin = footprints(t).begin();
     return *std::max_element(begin + first, begin + last + 1);
   }
@@ -110,8 +121,8 @@ class Planner {
 
   const Network& network_;
   const PlanOptions& options_;
-  std::vector<int64_t> within_,
-      across_;  // footprints of the blocks, without and with sharing between branches
+  std::vector<int64_t> within_, across_;  // footprints of the blocks, without and with sharing of branches
+  std::vector<std::vector<int64_t>> again_branches_, again_joins_;  // of groups that recompute, in elements
 };
 
 Treatment Planner::treatment_of(int block) const {
@@ -137,8 +148,7 @@ void Planner::add_passes(const Group& group, std::vector<Pass>& forward) const {
   const NodeId first = network_.blocks()[static_cast<size_t>(group.first_block)].first;
   const NodeId last = network_.blocks()[static_cast<size_t>(group.last_block)].last;
   if (group.treatment != Treatment::layerwise) {
-    forward.push_back({Phase::forward, first, last, group.sub_batch,
-                       group.treatment == Treatment::group ? Reuse::group : Reuse::chain});
+    forward.push_back({Phase::forward, first, last, group.sub_batch, keeping_of(group.treatment).forward});
   } else if (options_.order == Order::baseline) {
     for (NodeId n = first; n <= last; ++n)
       forward.push_back({Phase::forward, n, n, options_.batch, Reuse::none});
@@ -169,6 +179,16 @@ Plan Planner::assemble(const std::vector<GroupChoice>& choices) const {
   for (size_t p = passes.size(); p-- > 0;) {
     passes.push_back(passes[p]);
     passes.back().phase = Phase::backward;
+  }
+  for (const Group& group : plan.groups) {
+    const Keeping keeping = keeping_of(group.treatment);
+    if (keeping.recompute == Recompute::nothing) continue;
+    const NodeId first = network_.blocks()[static_cast<size_t>(group.first_block)].first;
+    for (Pass& pass : passes) {
+      if (pass.phase != Phase::backward || pass.first != first) continue;
+      pass.reuse = keeping.backward;
+      pass.recompute = keeping.recompute;
+    }
   }
   plan.predicted = predicted_traffic(network_, plan.schedule, options_.rules);
   validate(network_, plan.schedule);
@@ -247,13 +267,17 @@ Plan Planner::optimal() const {
   };
   // An order may do what a lesser one does; of equals, the one that keeps most is taken.
   std::vector<Treatment> treatments = {Treatment::chain, Treatment::layerwise};
-  if (options_.order == Order::mbs2) treatments.insert(treatments.begin(), Treatment::group);
+  if (options_.order != Order::mbs1) treatments.insert(treatments.begin(), Treatment::group);
+  const bool recomputes = options_.order == Order::mbs_r;
+  if (recomputes)
+    treatments.insert(treatments.begin(), {Treatment::recompute_joins, Treatment::recompute_branches});
   std::vector<Best> best(static_cast<size_t>(blocks()) + 1, {std::numeric_limits<int64_t>::max(), {}});
   best[0].bits = 0;
   std::vector<GroupCosts> costs;
   for (const Treatment treatment : treatments) costs.emplace_back(network_, options_, treatment);
   for (int first = 0; first < blocks(); ++first) {
     const int64_t before = best[static_cast<size_t>(first)].bits;
+    if (recomputes && !can_begin_recomputing(network_, network_.blocks()[static_cast<size_t>(first)].first)) continue;
     for (int last = first; last < blocks(); ++last) {
       Best& here = best[static_cast<size_t>(last) + 1];
       for (size_t t = 0; t < treatments.size(); ++t) {
@@ -342,7 +366,8 @@ Plan make_plan(const Network& network, const PlanOptions& options) {
     case Order::mbs_fs:
       return planner.fully_serialized();
     default:
-      return options.grouping == Grouping::greedy ? planner.greedy() : planner.optimal();
+      return options.grouping == Grouping::greedy && options.order != Order::mbs_r ? planner.greedy()
+                                                                                   : planner.optimal();
   }
 }
 

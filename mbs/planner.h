@@ -18,10 +18,11 @@ enum class Order : uint8_t {
   il,      ///< the same; a layer hands to the next one on chip where both fit the buffer with the whole batch
   mbs_fs,  ///< fully serialized: one group, the smallest sub-batch that any block needs
   mbs1,    ///< groups; a layer hands to the next layer of its branch on chip
-  mbs2,    ///< groups; everything made in a chunk stays on chip, also between branches
+  mbs2,      ///< groups; everything made in a chunk stays on chip, also between branches
+  mbs_r,     ///< mbs2 that stores no value which cheap layers can make again; grouped optimally
 };
 
-/// "baseline", "il", "mbs-fs", "mbs1", "mbs2".
+/// "baseline", "il", "mbs-fs", "mbs1", "mbs2", "mbs-r".
 const char* order_name(Order);
 /// All names, in the order of the enum.
 std::vector<std::string> order_names();
@@ -46,6 +47,8 @@ enum class Treatment : uint8_t {
               ///< on chip
   chain,      ///< in chunks, Reuse::chain
   group,      ///< in chunks, Reuse::group
+  recompute_branches,  ///< the same; backward makes again what Recompute::branches says, and holds what it has read
+  recompute_joins,     ///< ... what Recompute::joins says
 };
 
 /// What to plan for.
@@ -106,7 +109,7 @@ Plan plan_with_groups(const Network&, const PlanOptions&, const std::vector<Grou
 /// The same in the treatment of the order: group i starts at block `first_blocks[i]`.
 Plan plan_with_groups(const Network&, const PlanOptions&, const std::vector<int>& first_blocks);
 
-/// "layerwise", "chain", "group".
+/// "layerwise", "chain", "group", "recompute-branches", "recompute-joins".
 const char* treatment_name(Treatment);
 /// All names, in the order of the enum.
 std::vector<std::string> treatment_names();

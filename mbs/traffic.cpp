@@ -31,6 +31,23 @@ PassOf pass_of_nodes(const Network& network, const Schedule& schedule) {
   return pass_of;
 }
 
+// What each pass keeps. What a backward pass makes again, the forward pass over the same nodes need not store.
+std::vector<Keeping> keeping_of_passes(const Network& network, const Schedule& schedule, const PassOf& pass_of) {
+  std::vector<Keeping> keeping;
+  for (const Pass& pass : schedule.passes) keeping.push_back({pass.reuse, pass.reuse, Recompute::nothing});
+  for (size_t p = 0; p < schedule.passes.size(); ++p) {
+    const Pass& pass = schedule.passes[p];
+    if (pass.recompute == Recompute::nothing) continue;
+    const auto partner = static_cast<size_t>(pass_of[0][static_cast<size_t>(pass.first)]);
+    const Pass& forward = schedule.passes[partner];
+    CHECK(forward.first == pass.first && forward.last == pass.last && pass.reuse == Reuse::hold &&
+              can_begin_recomputing(network, pass.first),
+          "the traffic of pass {}, which makes values again, cannot be predicted", p);
+    keeping[p] = keeping[partner] = {forward.reuse, pass.reuse, pass.recompute};
+  }
+  return keeping;
+}
+
 int64_t times(TrafficTerm::Per per, const Pass& pass, int batch) {
   switch (per) {
     case TrafficTerm::Per::sample:
@@ -62,16 +79,18 @@ Traffic predicted_traffic(const Network& network, const Schedule& schedule, cons
   const PassOf pass_of = pass_of_nodes(network, schedule);
   const bool training = schedule.passes.back().phase == Phase::backward;
   std::array<int64_t, kTrafficClasses> read_bits{}, write_bits{};
-  for (Reuse reuse : {Reuse::none, Reuse::chain, Reuse::group}) {
-    const auto keeps = [&](const Pass& pass) { return pass.reuse == reuse; };
-    if (std::none_of(schedule.passes.begin(), schedule.passes.end(), keeps)) continue;
-    for (const TrafficTerm& term : traffic_terms(network, reuse, rules, training)) {
+  const std::vector<Keeping> keeping = keeping_of_passes(network, schedule, pass_of);
+  for (size_t first = 0; first < keeping.size(); ++first) {
+    if (std::find(keeping.begin(), keeping.begin() + static_cast<std::ptrdiff_t>(first), keeping[first]) !=
+        keeping.begin() + static_cast<std::ptrdiff_t>(first))
+      continue;  // done
+    for (const TrafficTerm& term : traffic_terms(network, keeping[first], rules, training)) {
       const std::vector<int>& passes = pass_of[static_cast<size_t>(term.phase)];
-      const int p = passes[static_cast<size_t>(term.first)];
-      const Pass& pass = schedule.passes[static_cast<size_t>(p)];
-      if (!keeps(pass) || passes[static_cast<size_t>(term.last)] != p) continue;
+      const auto p = static_cast<size_t>(passes[static_cast<size_t>(term.first)]);
+      if (keeping[p] != keeping[first] || passes[static_cast<size_t>(term.last)] != static_cast<int>(p)) continue;
       auto& bits = term.write ? write_bits : read_bits;
-      bits[static_cast<size_t>(term.traffic_class)] += term.bits * times(term.per, pass, schedule.batch);
+      bits[static_cast<size_t>(term.traffic_class)] +=
+          term.bits * times(term.per, schedule.passes[p], schedule.batch);
     }
   }
   Traffic total;

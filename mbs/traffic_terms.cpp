@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 
+#include "engine/recompute.h"
+
 namespace mbs {
 namespace {
 
@@ -28,8 +30,8 @@ using Per = TrafficTerm::Per;
 
 class TermBuilder {
  public:
-  TermBuilder(const Network& network, Reuse reuse, const TrafficRules& rules, bool training)
-      : network_(network), reuse_(reuse), rules_(rules), training_(training) {}
+  TermBuilder(const Network& network, const Keeping& keeping, const TrafficRules& rules, bool training)
+      : network_(network), keeping_(keeping), rules_(rules), training_(training) {}
 
   std::vector<TrafficTerm> build() {
     for (TensorId t = 0; t < static_cast<int>(network_.tensors().size()); ++t) feature_reads(t);
@@ -44,6 +46,9 @@ class TermBuilder {
       for (TensorId t = 0; t < static_cast<int>(network_.tensors().size()); ++t) gradient_contributions(t);
     }
     for (auto& [place, reads] : gradient_reads_) count_gradient_reads(reads);
+    if (training_ && keeping_.backward == Reuse::hold) {
+      for (TensorId t = 0; t < static_cast<int>(network_.tensors().size()); ++t) held_reads(t);
+    }
     return std::move(terms_);
   }
 
@@ -113,7 +118,8 @@ class TermBuilder {
   // --- terms ---
 
   int64_t elems(TensorId t) const { return network_.tensor(t).shape.elems(); }
-  int sweeps(int without_chip) const { return reuse_ == Reuse::none ? without_chip : 1; }
+  static int sweeps(Reuse reuse, int without_chip) { return reuse == Reuse::none ? without_chip : 1; }
+  static bool keeps_chunk(Reuse reuse) { return reuse == Reuse::group || reuse == Reuse::hold; }
 
   void add(TrafficClass c, bool write, Phase phase, const Span& span, int64_t bits, Per per = Per::sample) {
     if (bits != 0) terms_.push_back({c, write, phase, span.first, span.last, per, bits});
@@ -139,8 +145,8 @@ class TermBuilder {
   // span.
   bool handed_over(TensorId t, const Use& use, Span& span) const {
     const NodeId producer = network_.tensor(t).producer;
-    if (reuse_ == Reuse::none) return false;
-    if (reuse_ == Reuse::chain && (concat(producer) || !chained(use))) return false;
+    if (keeping_.forward == Reuse::none) return false;
+    if (keeping_.forward == Reuse::chain && (concat(producer) || !chained(use))) return false;
     return add_writers(t, span);
   }
 
@@ -151,12 +157,12 @@ class TermBuilder {
       if (concat(use.node)) continue;
       Span span(use.node);
       bool on_chip = false;
-      if (reuse_ == Reuse::group && previous >= 0)
+      if (keeps_chunk(keeping_.forward) && previous >= 0)
         on_chip = true, span.with(previous);
       else
         on_chip = handed_over(t, use, span);
       move(TrafficClass::features, false, Phase::forward, use.node,
-           elems(t) * rules_.feature_bits * sweeps(needs(use.node).x_sweeps), on_chip ? &span : nullptr);
+           elems(t) * rules_.feature_bits * sweeps(keeping_.forward, needs(use.node).x_sweeps), on_chip ? &span : nullptr);
       previous = use.node;
     }
   }
@@ -171,13 +177,15 @@ class TermBuilder {
     const TensorId t = network_.node(n).out;
     const std::vector<Use> reads = reads_of(t);
     const int64_t bits = elems(t) * rules_.feature_bits;
-    if (stored(n, reads)) return add(TrafficClass::stored_features, true, Phase::forward, Span(n), bits);
+    const TrafficClass kind = stored(n, reads) ? TrafficClass::stored_features : TrafficClass::features;
+    if (kind == TrafficClass::stored_features && !again_.possible(t))
+      return add(kind, true, Phase::forward, Span(n), bits);
     Span span(n);
     const bool on_chip = !reads.empty() && std::all_of(reads.begin(), reads.end(), [&](const Use& use) {
       span.with(use.node);
       return handed_over(input_of(use), use, span);
     });
-    move(TrafficClass::features, true, Phase::forward, n, bits, on_chip ? &span : nullptr);
+    move(kind, true, Phase::forward, n, bits, on_chip ? &span : nullptr);
   }
 
   // Stored features, read from DRAM whatever the order, and masks.
@@ -186,14 +194,74 @@ class TermBuilder {
     const Needs need = needs(n);
     int64_t count = need.y ? elems(node.out) : 0;
     for (TensorId t : node.in) count += need.x ? elems(t) : 0;
-    add(TrafficClass::stored_features, false, Phase::backward, Span(n),
-        count * sweeps(need.stored_sweeps) * rules_.feature_bits);
+    if (keeping_.backward != Reuse::hold)
+      add(TrafficClass::stored_features, false, Phase::backward, Span(n),
+          count * sweeps(keeping_.backward, need.stored_sweeps) * rules_.feature_bits);
     int bits = 0;
     if (need.aux_role == Role::relu_mask) bits = 1;
     if (need.aux_role == Role::pool_index) bits = rules_.pool_index_bits;
-    add(TrafficClass::masks, true, Phase::forward, Span(n), elems(node.out) * bits);
-    add(TrafficClass::masks, false, Phase::backward, Span(n), elems(node.out) * bits);
+    const Span made = Span(n).with(std::max(n, needed_by(n)));
+    const Span* made_again = needed_by(n) >= 0 ? &made : nullptr;
+    move(TrafficClass::masks, true, Phase::forward, n, elems(node.out) * bits, made_again);
+    move(TrafficClass::masks, false, Phase::backward, n, elems(node.out) * bits, made_again);
   }
+
+  // --- values that are made again ---
+
+  // For each node, the first node for whose backward call its value is made again, if the pass holds both; -1: none.
+  std::vector<NodeId> find_needed_by() const {
+    std::vector<NodeId> needed(static_cast<size_t>(network_.node_count()), -1);
+    for (NodeId n = network_.node_count() - 1; n >= 0; --n) {
+      const TensorId t = network_.node(n).out;
+      if (!again_.possible(t)) continue;
+      NodeId& first = needed[static_cast<size_t>(n)];
+      const auto found = [&](NodeId reader) {
+        if (reader >= 0 && (first < 0 || reader < first)) first = reader;
+      };
+      if (has_backward(n) && needs(n).y) found(n);
+      for (const Use& use : uses(t)) {
+        if (has_backward(use.node) && needs(use.node).x) found(use.node);
+        found(needed[static_cast<size_t>(use.node)]);
+      }
+    }
+    return needed;
+  }
+  NodeId needed_by(NodeId n) const { return needed_by_[static_cast<size_t>(n)]; }
+
+  // A pass that holds what it has read reads t once if there is any reason to: a backward call that needs it, or a
+  // reader whose own value is made again. A pass that holds its producer makes it again instead.
+  void held_reads(TensorId t) {
+    const NodeId producer = network_.tensor(t).producer;
+    std::vector<Span> reasons;
+    if (producer >= 0 && has_backward(producer) && needs(producer).y) reasons.push_back(Span(producer));
+    for (const Use& use : uses(t)) {
+      if (has_backward(use.node) && needs(use.node).x) reasons.push_back(Span(use.node));
+      if (needed_by(use.node) >= 0) reasons.push_back(Span(use.node).with(needed_by(use.node)));
+    }
+    // One reason is enough, so one that holds another says nothing new; then, of reasons in a row, those that a pass
+    // holds are one more than the neighbours that it holds both of.
+    const std::vector<Span> all = reasons;
+    std::erase_if(reasons, [&](const Span& outer) {
+      return std::any_of(all.begin(), all.end(), [&](const Span& inner) {
+        return inner.first >= outer.first && inner.last <= outer.last && (inner.first > outer.first || inner.last < outer.last);
+      });
+    });
+    std::sort(reasons.begin(), reasons.end(), [](const Span& a, const Span& b) { return a.first < b.first; });
+    const auto same = [](const Span& a, const Span& b) { return a.first == b.first; };
+    reasons.erase(std::unique(reasons.begin(), reasons.end(), same), reasons.end());
+    for (size_t i = 0; i < reasons.size(); ++i) {
+      held_read(t, reasons[i], 1);
+      if (i > 0) held_read(t, Span(reasons[i - 1]).with(reasons[i].last), -1);
+    }
+  }
+  void held_read(TensorId t, Span span, int sign) {
+    const int64_t bits = sign * elems(t) * rules_.feature_bits;
+    add(TrafficClass::stored_features, false, Phase::backward, span, bits);
+    if (again_.possible(t))
+      add(TrafficClass::stored_features, false, Phase::backward, span.with(network_.tensor(t).producer), -bits);
+  }
+
+  // --- parameters ---
 
   // With I chunks: weights I times forward and I times backward; gradients written I times, read I - 1 times.
   void parameters(NodeId n) {
@@ -207,6 +275,9 @@ class TermBuilder {
     const bool used = node.wants_dx || layer(n).gemms(Phase::backward, 1, false).empty();
     if (used)
       add(TrafficClass::weights, false, Phase::backward, Span(n), count * rules_.feature_bits, Per::chunk);
+    if (needed_by(n) >= 0)
+      add(TrafficClass::weights, false, Phase::backward, Span(n).with(needed_by(n)), count * rules_.feature_bits,
+          Per::chunk);
     const int64_t sums = count * rules_.partial_sum_bits;
     add(TrafficClass::weight_gradients, true, Phase::backward, Span(n), sums, Per::chunk);
     add(TrafficClass::weight_gradients, false, Phase::backward, Span(n), sums, Per::later_chunk);
@@ -269,8 +340,8 @@ class TermBuilder {
     NodeId previous = network_.node_count();
     for (const auto& [from, bits] : reads) {
       Span span(from.reader);
-      const bool on_chip = reuse_ == Reuse::group || (reuse_ == Reuse::chain && from.chained);
-      span.with(reuse_ == Reuse::group ? std::min(from.maker, previous) : from.maker);
+      const bool on_chip = keeps_chunk(keeping_.backward) || (keeping_.backward == Reuse::chain && from.chained);
+      span.with(keeps_chunk(keeping_.backward) ? std::min(from.maker, previous) : from.maker);
       move(TrafficClass::feature_gradients, false, Phase::backward, from.reader, bits,
            on_chip ? &span : nullptr);
       previous = from.reader;
@@ -283,7 +354,7 @@ class TermBuilder {
     const TensorId t = network_.node(n).out;
     HandOver h = maker_of(contributions(t).back());
     h.reader = n;
-    read_gradient(t, h, sweeps(needs(n).gradient_sweeps));
+    read_gradient(t, h, sweeps(keeping_.backward, needs(n).gradient_sweeps));
   }
 
   // The consumers of t write its gradient: the first assigns, the others add to what is there.
@@ -300,7 +371,7 @@ class TermBuilder {
       const bool on_chip =
           !readers.empty() && std::all_of(readers.begin(), readers.end(), [&](const HandOver& h) {
             span.with(h.reader);
-            return reuse_ == Reuse::group || (reuse_ == Reuse::chain && h.chained);
+            return keeps_chunk(keeping_.backward) || (keeping_.backward == Reuse::chain && h.chained);
           });
       move(TrafficClass::feature_gradients, true, Phase::backward, n, elems(t) * rules_.feature_bits,
            on_chip ? &span : nullptr);
@@ -308,18 +379,25 @@ class TermBuilder {
   }
 
   const Network& network_;
-  const Reuse reuse_;
+  const Keeping keeping_;
   const TrafficRules& rules_;
   const bool training_;
+  const Dataflow flow_{network_};
+  const Recomputation again_{network_, flow_, keeping_.recompute};
+  const std::vector<NodeId> needed_by_ = find_needed_by();
   std::vector<TrafficTerm> terms_;
   std::map<TensorId, std::vector<GradientRead>> gradient_reads_;  // by place
 };
 
 }  // namespace
 
-std::vector<TrafficTerm> traffic_terms(const Network& network, Reuse reuse, const TrafficRules& rules,
+std::vector<TrafficTerm> traffic_terms(const Network& network, const Keeping& keeping, const TrafficRules& rules,
                                        bool training) {
-  return TermBuilder(network, reuse, rules, training).build();
+  return TermBuilder(network, keeping, rules, training).build();
+}
+
+bool can_begin_recomputing(const Network& network, NodeId n) {
+  return n == 0 || !network.node(n).layer->gemms(Phase::forward, 1, false).empty();
 }
 
 }  // namespace mbs

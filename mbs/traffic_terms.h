@@ -23,7 +23,19 @@ struct TrafficTerm {
   int64_t bits;  ///< negative: a pass that holds the span saves them
 };
 
-/// All terms of passes that keep on chip what `reuse` says. `training`: the schedule has backward passes.
-std::vector<TrafficTerm> traffic_terms(const Network&, Reuse reuse, const TrafficRules&, bool training);
+/// What the passes of a group keep on chip, forward and backward, and what the backward one makes again.
+struct Keeping {
+  Reuse forward = Reuse::none, backward = Reuse::none;
+  Recompute recompute = Recompute::nothing;
+  bool operator==(const Keeping&) const = default;
+};
+
+/// All terms of a network of which every group keeps the same. `training`: the schedule has backward passes.
+/// Where something is made again, groups must begin at layers with matrix products (see can_begin_recomputing()).
+std::vector<TrafficTerm> traffic_terms(const Network&, const Keeping&, const TrafficRules&, bool training);
+
+/// Whether a group that makes values again, or one after it, may begin at node n: what crosses the boundary there is
+/// then read by a layer with matrix products, which needs it in its backward call.
+bool can_begin_recomputing(const Network&, NodeId n);
 
 }  // namespace mbs

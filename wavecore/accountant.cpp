@@ -15,14 +15,18 @@ bool Accountant::kept(const Operand& o) const {
     case Reuse::chain:
       return o.local && o.chained;
     case Reuse::group:
+    case Reuse::hold:
       return o.local;
   }
   return false;
 }
 
+// Whether what was made or read in a chunk stays to its end.
+bool Accountant::keeps_chunk() const { return reuse_ == Reuse::group || reuse_ == Reuse::hold; }
+
 // Whether this chunk has read the data before, and still has it.
 bool Accountant::arrives_again(const Operand& o) {
-  return reuse_ == Reuse::group && !arrived_.insert({o.role, o.tensor}).second;
+  return keeps_chunk() && !arrived_.insert({o.role, o.tensor}).second;
 }
 
 void Accountant::on_kernel(const KernelEvent& event) {
@@ -44,14 +48,15 @@ void Accountant::count_read(Phase phase, const Operand& o) {
     case Role::none:
       break;
     case Role::feature:
-      if (phase == Phase::backward && o.stored)
-        read(TrafficClass::stored_features, elems, rules_.feature_bits);
-      else if (!kept(o) && !arrives_again(o))
+      if (phase == Phase::backward && o.stored) {
+        if (reuse_ != Reuse::hold || !arrives_again(o))
+          read(TrafficClass::stored_features, elems, rules_.feature_bits);
+      } else if (!kept(o) && !arrives_again(o))
         read(TrafficClass::features, elems, rules_.feature_bits);
       break;
     case Role::gradient: {
       // A partial sum has waited while other steps ran: only a machine that keeps the whole chunk has it.
-      const bool on_chip = sum ? reuse_ == Reuse::group && o.sum_local : kept(o);
+      const bool on_chip = sum ? keeps_chunk() && o.sum_local : kept(o);
       if (!on_chip && !arrives_again(o)) read(TrafficClass::feature_gradients, elems, rules_.feature_bits);
       break;
     }

@@ -31,6 +31,7 @@ class Accountant : public Recorder {
 
  private:
   bool kept(const Operand&) const;
+  bool keeps_chunk() const;
   bool arrives_again(const Operand&);
   void count_read(Phase, const Operand&);
   void count_write(Phase, const Operand&);
