@@ -96,9 +96,8 @@ struct Operand {
   bool local = false;    ///< the other end is in the same pass and chunk
   bool chained = false;  ///< ... and adjacent in the same branch
   bool sum_local =
-      false;  ///< accumulate only: the sum that it adds to was written in the same pass and chunk
-  bool stored =
-      false;  ///< forward write: kept for backward. backward read: a stored tensor, read from DRAM
+      false;            ///< accumulate only: the sum that it adds to was written in the same pass and chunk
+  bool stored = false;  ///< forward write: kept for backward. backward read: a stored tensor, read from DRAM
   bool operator==(const Operand&) const = default;
 };
 
@@ -110,7 +109,7 @@ struct KernelEvent {
   std::string_view spec;  ///< of its layer: "conv2d out=16 kernel=3 pad=1"
   int pass = 0, chunk = 0;
   Reuse reuse = Reuse::none;  ///< of the pass
-  bool recompute = false;  ///< a forward call in a backward pass, which makes again what was not stored
+  bool recompute = false;     ///< a forward call in a backward pass, which makes again what was not stored
   int64_t repeat =
       1;  ///< it stands for so many equal calls of equal chunks, numbered from `chunk` (dry runs)
   int first_sample = 0, samples = 0;  ///< within the core's batch

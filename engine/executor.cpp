@@ -69,11 +69,10 @@ Executor::BoundStep Executor::bind(const Step& step) const {
     bound.dy = place(step, {BufferKind::gradient, flow_.gradient_root(node.out)});
   bound.aux = place(step, {BufferKind::aux, step.node});
   bound.batch_aux = place(step, {BufferKind::batch_aux, step.node});
-  bound.scratch =
-      place(step, {step.recompute ? BufferKind::recompute_scratch
-                   : forward      ? BufferKind::forward_scratch
-                                  : BufferKind::backward_scratch,
-                   step.node});
+  bound.scratch = place(step, {step.recompute ? BufferKind::recompute_scratch
+                               : forward      ? BufferKind::forward_scratch
+                                              : BufferKind::backward_scratch,
+                               step.node});
   return bound;
 }
 

@@ -66,7 +66,8 @@ class Executor {
 
   BoundStep bind(const Step&) const;
   Place place(const Step&, const BufferName&) const;
-  Place value_place(const Step&, TensorId) const;  // of a value as it was stored, or as the pass made it again
+  Place value_place(const Step&,
+                    TensorId) const;  // of a value as it was stored, or as the pass made it again
   std::byte* at(const Place&, const Run&, const Chunk&) const;
   void bind_params(std::span<const real> params, std::span<const real> states, std::span<real> gradients);
   template <class Call>

@@ -22,7 +22,8 @@ class Compiler {
       if (pass.recompute == Recompute::nothing) continue;
       const std::vector<uint8_t> made =
           Recomputation(network, flow, pass.recompute).in_pass(pass.first, pass.last);
-      for (NodeId n = pass.first; n <= pass.last; ++n) made_[static_cast<size_t>(n)] = made[static_cast<size_t>(n)];
+      for (NodeId n = pass.first; n <= pass.last; ++n)
+        made_[static_cast<size_t>(n)] = made[static_cast<size_t>(n)];
     }
   }
 

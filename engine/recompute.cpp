@@ -7,7 +7,8 @@ namespace {
 
 bool cheap(const Node& node, Recompute recompute) {
   const Layer& layer = *node.layer;
-  if (recompute == Recompute::nothing || (recompute == Recompute::branches && node.in.size() > 1)) return false;
+  if (recompute == Recompute::nothing || (recompute == Recompute::branches && node.in.size() > 1))
+    return false;
   // What couples samples would have to be made again for the whole batch.
   return !layer.is_loss() && !layer.couples_samples() && layer.gemms(Phase::forward, 1, false).empty();
 }

@@ -1,8 +1,9 @@
 // Which values a backward pass can make again instead of reading them from DRAM.
 //
-// A layer without matrix products is cheap. If everything that it reads is stored anyway, or can itself be made again,
-// its output need not be stored: a norm's input must be stored for the norm's own backward, so norm and ReLU after it
-// can be computed again from that one tensor, and the input of the next convolution never leaves the chip.
+// A layer without matrix products is cheap. If everything that it reads is stored anyway, or can itself be
+// made again, its output need not be stored: a norm's input must be stored for the norm's own backward, so
+// norm and ReLU after it can be computed again from that one tensor, and the input of the next convolution
+// never leaves the chip.
 #pragma once
 
 #include <vector>
@@ -22,8 +23,8 @@ class Recomputation {
   /// Whether the backward call of some layer reads the value of `t`.
   bool read_by_backward(TensorId t) const { return read_[static_cast<size_t>(t)] != 0; }
 
-  /// The nodes whose outputs a backward pass over nodes [first, last] makes again: those that its layers need,
-  /// directly or to make others. By node.
+  /// The nodes whose outputs a backward pass over nodes [first, last] makes again: those that its layers
+  /// need, directly or to make others. By node.
   std::vector<uint8_t> in_pass(NodeId first, NodeId last) const;
 
  private:

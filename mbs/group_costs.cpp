@@ -48,9 +48,13 @@ Keeping keeping_of(Treatment treatment) {
       return {Reuse::chain, Reuse::chain, Recompute::nothing};
     case Treatment::group:
       return {Reuse::group, Reuse::group, Recompute::nothing};
-    case Treatment::recompute_branches:
+    case Treatment::stream_branches:
+      return {Reuse::group, Reuse::group, Recompute::branches};
+    case Treatment::stream_joins:
+      return {Reuse::group, Reuse::group, Recompute::joins};
+    case Treatment::hold_branches:
       return {Reuse::group, Reuse::hold, Recompute::branches};
-    case Treatment::recompute_joins:
+    case Treatment::hold_joins:
       return {Reuse::group, Reuse::hold, Recompute::joins};
   }
   return {};

@@ -16,8 +16,8 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kSpaceNames[] = {"out-of-place", "in-place"};
 constexpr const char* kReuseNames[] = {"none", "chain", "group", "hold"};
 constexpr const char* kRecomputeNames[] = {"nothing", "branches", "joins"};
-constexpr const char* kTreatmentNames[] = {"layerwise", "chain", "group", "recompute-branches",
-                                           "recompute-joins"};
+constexpr const char* kTreatmentNames[] = {"layerwise",    "chain",         "group",     "stream-branches",
+                                           "stream-joins", "hold-branches", "hold-joins"};
 constexpr const char* kPhaseNames[] = {"forward", "backward"};
 
 // A place in the document, so that a message can name it.

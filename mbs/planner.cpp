@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <map>
 
 #include "engine/check.h"
 #include "mbs/footprint.h"
@@ -15,9 +16,12 @@ namespace mbs {
 namespace {
 
 constexpr std::array<const char*, 6> kOrderNames = {"baseline", "il", "mbs-fs", "mbs1", "mbs2", "mbs-r"};
-constexpr std::array<const char*, 5> kTreatmentNames = {"layerwise", "chain", "group", "recompute-branches",
-                                                        "recompute-joins"};
+constexpr std::array<const char*, 7> kTreatmentNames = {
+    "layerwise", "chain", "group", "stream-branches", "stream-joins", "hold-branches", "hold-joins"};
 constexpr std::array<const char*, 2> kGroupingNames = {"greedy", "optimal"};
+
+constexpr std::array kRecomputing = {Treatment::hold_joins, Treatment::stream_joins, Treatment::hold_branches,
+                                     Treatment::stream_branches};
 
 int blocks_of(const Network& network) { return static_cast<int>(network.blocks().size()); }
 
@@ -81,8 +85,10 @@ class Planner {
         within_(block_footprints(network, options, Treatment::chain)),
         across_(block_footprints(network, options, Treatment::group)) {
     if (options.order != Order::mbs_r) return;
-    again_branches_ = recompute_footprints(network, options.rules.space, Recompute::branches);
-    again_joins_ = recompute_footprints(network, options.rules.space, Recompute::joins);
+    for (const Treatment t : kRecomputing) {
+      const Keeping keeping = keeping_of(t);
+      again_[t] = recompute_footprints(network, options.rules.space, keeping.recompute, keeping.backward);
+    }
   }
 
   Plan fully_serialized() const;
@@ -98,9 +104,9 @@ class Planner {
     return t == Treatment::group ? across_ : within_;
   }
   int64_t largest(Treatment t, int first, int last) const {
-    if (t == Treatment::recompute_branches || t == Treatment::recompute_joins) {
-      const auto& table = t == Treatment::recompute_joins ? again_joins_ : again_branches_;
-      const int64_t elems = table[static_cast<size_t>(first)][static_cast<size_t>(last)];
+    const auto again = again_.find(t);
+    if (again != again_.end()) {
+      const int64_t elems = again->second[static_cast<size_t>(first)][static_cast<size_t>(last)];
       return (elems * options_.rules.feature_bits + 7) / 8;
     }
     const auto begin = footprints(t).begin();
@@ -122,7 +128,7 @@ class Planner {
   const Network& network_;
   const PlanOptions& options_;
   std::vector<int64_t> within_, across_;  // footprints of the blocks, without and with sharing of branches
-  std::vector<std::vector<int64_t>> again_branches_, again_joins_;  // of groups that recompute, in elements
+  std::map<Treatment, std::vector<std::vector<int64_t>>> again_;  // of groups that recompute, in elements
 };
 
 Treatment Planner::treatment_of(int block) const {
@@ -269,15 +275,15 @@ Plan Planner::optimal() const {
   std::vector<Treatment> treatments = {Treatment::chain, Treatment::layerwise};
   if (options_.order != Order::mbs1) treatments.insert(treatments.begin(), Treatment::group);
   const bool recomputes = options_.order == Order::mbs_r;
-  if (recomputes)
-    treatments.insert(treatments.begin(), {Treatment::recompute_joins, Treatment::recompute_branches});
+  if (recomputes) treatments.insert(treatments.begin(), kRecomputing.begin(), kRecomputing.end());
   std::vector<Best> best(static_cast<size_t>(blocks()) + 1, {std::numeric_limits<int64_t>::max(), {}});
   best[0].bits = 0;
   std::vector<GroupCosts> costs;
   for (const Treatment treatment : treatments) costs.emplace_back(network_, options_, treatment);
   for (int first = 0; first < blocks(); ++first) {
     const int64_t before = best[static_cast<size_t>(first)].bits;
-    if (recomputes && !can_begin_recomputing(network_, network_.blocks()[static_cast<size_t>(first)].first)) continue;
+    if (recomputes && !can_begin_recomputing(network_, network_.blocks()[static_cast<size_t>(first)].first))
+      continue;
     for (int last = first; last < blocks(); ++last) {
       Best& here = best[static_cast<size_t>(last) + 1];
       for (size_t t = 0; t < treatments.size(); ++t) {

@@ -18,8 +18,8 @@ enum class Order : uint8_t {
   il,      ///< the same; a layer hands to the next one on chip where both fit the buffer with the whole batch
   mbs_fs,  ///< fully serialized: one group, the smallest sub-batch that any block needs
   mbs1,    ///< groups; a layer hands to the next layer of its branch on chip
-  mbs2,      ///< groups; everything made in a chunk stays on chip, also between branches
-  mbs_r,     ///< mbs2 that stores no value which cheap layers can make again; grouped optimally
+  mbs2,    ///< groups; everything made in a chunk stays on chip, also between branches
+  mbs_r,   ///< mbs2 that stores no value which cheap layers can make again; grouped optimally
 };
 
 /// "baseline", "il", "mbs-fs", "mbs1", "mbs2", "mbs-r".
@@ -47,8 +47,10 @@ enum class Treatment : uint8_t {
               ///< on chip
   chain,      ///< in chunks, Reuse::chain
   group,      ///< in chunks, Reuse::group
-  recompute_branches,  ///< the same; backward makes again what Recompute::branches says, and holds what it has read
-  recompute_joins,     ///< ... what Recompute::joins says
+  stream_branches,  ///< group; backward makes again what Recompute::branches says, on the way from DRAM
+  stream_joins,     ///< ... what Recompute::joins says
+  hold_branches,    ///< group; backward makes again what Recompute::branches says, and holds what it has read
+  hold_joins,       ///< ... what Recompute::joins says
 };
 
 /// What to plan for.
@@ -109,7 +111,7 @@ Plan plan_with_groups(const Network&, const PlanOptions&, const std::vector<Grou
 /// The same in the treatment of the order: group i starts at block `first_blocks[i]`.
 Plan plan_with_groups(const Network&, const PlanOptions&, const std::vector<int>& first_blocks);
 
-/// "layerwise", "chain", "group", "recompute-branches", "recompute-joins".
+/// "layerwise", "chain", "group", "stream-branches", "stream-joins", "hold-branches", "hold-joins".
 const char* treatment_name(Treatment);
 /// All names, in the order of the enum.
 std::vector<std::string> treatment_names();

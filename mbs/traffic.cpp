@@ -31,8 +31,10 @@ PassOf pass_of_nodes(const Network& network, const Schedule& schedule) {
   return pass_of;
 }
 
-// What each pass keeps. What a backward pass makes again, the forward pass over the same nodes need not store.
-std::vector<Keeping> keeping_of_passes(const Network& network, const Schedule& schedule, const PassOf& pass_of) {
+// What each pass keeps. What a backward pass makes again, the forward pass over the same nodes need not
+// store.
+std::vector<Keeping> keeping_of_passes(const Network& network, const Schedule& schedule,
+                                       const PassOf& pass_of) {
   std::vector<Keeping> keeping;
   for (const Pass& pass : schedule.passes) keeping.push_back({pass.reuse, pass.reuse, Recompute::nothing});
   for (size_t p = 0; p < schedule.passes.size(); ++p) {
@@ -40,8 +42,8 @@ std::vector<Keeping> keeping_of_passes(const Network& network, const Schedule& s
     if (pass.recompute == Recompute::nothing) continue;
     const auto partner = static_cast<size_t>(pass_of[0][static_cast<size_t>(pass.first)]);
     const Pass& forward = schedule.passes[partner];
-    CHECK(forward.first == pass.first && forward.last == pass.last && pass.reuse == Reuse::hold &&
-              can_begin_recomputing(network, pass.first),
+    CHECK(forward.first == pass.first && forward.last == pass.last && pass.reuse != Reuse::none &&
+              pass.reuse != Reuse::chain && can_begin_recomputing(network, pass.first),
           "the traffic of pass {}, which makes values again, cannot be predicted", p);
     keeping[p] = keeping[partner] = {forward.reuse, pass.reuse, pass.recompute};
   }
@@ -87,7 +89,8 @@ Traffic predicted_traffic(const Network& network, const Schedule& schedule, cons
     for (const TrafficTerm& term : traffic_terms(network, keeping[first], rules, training)) {
       const std::vector<int>& passes = pass_of[static_cast<size_t>(term.phase)];
       const auto p = static_cast<size_t>(passes[static_cast<size_t>(term.first)]);
-      if (keeping[p] != keeping[first] || passes[static_cast<size_t>(term.last)] != static_cast<int>(p)) continue;
+      if (keeping[p] != keeping[first] || passes[static_cast<size_t>(term.last)] != static_cast<int>(p))
+        continue;
       auto& bits = term.write ? write_bits : read_bits;
       bits[static_cast<size_t>(term.traffic_class)] +=
           term.bits * times(term.per, schedule.passes[p], schedule.batch);

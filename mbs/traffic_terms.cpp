@@ -46,8 +46,8 @@ class TermBuilder {
       for (TensorId t = 0; t < static_cast<int>(network_.tensors().size()); ++t) gradient_contributions(t);
     }
     for (auto& [place, reads] : gradient_reads_) count_gradient_reads(reads);
-    if (training_ && keeping_.backward == Reuse::hold) {
-      for (TensorId t = 0; t < static_cast<int>(network_.tensors().size()); ++t) held_reads(t);
+    if (training_ && keeping_.recompute != Recompute::nothing) {
+      for (TensorId t = 0; t < static_cast<int>(network_.tensors().size()); ++t) stored_reads(t);
     }
     return std::move(terms_);
   }
@@ -162,7 +162,8 @@ class TermBuilder {
       else
         on_chip = handed_over(t, use, span);
       move(TrafficClass::features, false, Phase::forward, use.node,
-           elems(t) * rules_.feature_bits * sweeps(keeping_.forward, needs(use.node).x_sweeps), on_chip ? &span : nullptr);
+           elems(t) * rules_.feature_bits * sweeps(keeping_.forward, needs(use.node).x_sweeps),
+           on_chip ? &span : nullptr);
       previous = use.node;
     }
   }
@@ -194,7 +195,7 @@ class TermBuilder {
     const Needs need = needs(n);
     int64_t count = need.y ? elems(node.out) : 0;
     for (TensorId t : node.in) count += need.x ? elems(t) : 0;
-    if (keeping_.backward != Reuse::hold)
+    if (keeping_.recompute == Recompute::nothing)
       add(TrafficClass::stored_features, false, Phase::backward, Span(n),
           count * sweeps(keeping_.backward, need.stored_sweeps) * rules_.feature_bits);
     int bits = 0;
@@ -208,7 +209,8 @@ class TermBuilder {
 
   // --- values that are made again ---
 
-  // For each node, the first node for whose backward call its value is made again, if the pass holds both; -1: none.
+  // For each node, the first node for whose backward call its value is made again, if the pass holds both;
+  // -1: none.
   std::vector<NodeId> find_needed_by() const {
     std::vector<NodeId> needed(static_cast<size_t>(network_.node_count()), -1);
     for (NodeId n = network_.node_count() - 1; n >= 0; --n) {
@@ -228,9 +230,10 @@ class TermBuilder {
   }
   NodeId needed_by(NodeId n) const { return needed_by_[static_cast<size_t>(n)]; }
 
-  // A pass that holds what it has read reads t once if there is any reason to: a backward call that needs it, or a
-  // reader whose own value is made again. A pass that holds its producer makes it again instead.
-  void held_reads(TensorId t) {
+  // A reason to read t is a backward call that needs it, or a reader whose own value is made again. A pass
+  // that holds what it has read reads t once if there is any; one that holds its producer makes it again
+  // instead.
+  void stored_reads(TensorId t) {
     const NodeId producer = network_.tensor(t).producer;
     std::vector<Span> reasons;
     if (producer >= 0 && has_backward(producer) && needs(producer).y) reasons.push_back(Span(producer));
@@ -238,27 +241,33 @@ class TermBuilder {
       if (has_backward(use.node) && needs(use.node).x) reasons.push_back(Span(use.node));
       if (needed_by(use.node) >= 0) reasons.push_back(Span(use.node).with(needed_by(use.node)));
     }
-    // One reason is enough, so one that holds another says nothing new; then, of reasons in a row, those that a pass
-    // holds are one more than the neighbours that it holds both of.
+    if (keeping_.backward != Reuse::hold) {  // every reader reads it from DRAM
+      for (const Span& reason : reasons) stored_read(t, reason, 1);
+      return;
+    }
+    // One reason is enough, so one that holds another says nothing new; then, of reasons in a row, those that
+    // a pass holds are one more than the neighbours that it holds both of.
     const std::vector<Span> all = reasons;
     std::erase_if(reasons, [&](const Span& outer) {
       return std::any_of(all.begin(), all.end(), [&](const Span& inner) {
-        return inner.first >= outer.first && inner.last <= outer.last && (inner.first > outer.first || inner.last < outer.last);
+        return inner.first >= outer.first && inner.last <= outer.last &&
+               (inner.first > outer.first || inner.last < outer.last);
       });
     });
     std::sort(reasons.begin(), reasons.end(), [](const Span& a, const Span& b) { return a.first < b.first; });
     const auto same = [](const Span& a, const Span& b) { return a.first == b.first; };
     reasons.erase(std::unique(reasons.begin(), reasons.end(), same), reasons.end());
     for (size_t i = 0; i < reasons.size(); ++i) {
-      held_read(t, reasons[i], 1);
-      if (i > 0) held_read(t, Span(reasons[i - 1]).with(reasons[i].last), -1);
+      stored_read(t, reasons[i], 1);
+      if (i > 0) stored_read(t, Span(reasons[i - 1]).with(reasons[i].last), -1);
     }
   }
-  void held_read(TensorId t, Span span, int sign) {
+  void stored_read(TensorId t, Span span, int sign) {
     const int64_t bits = sign * elems(t) * rules_.feature_bits;
     add(TrafficClass::stored_features, false, Phase::backward, span, bits);
     if (again_.possible(t))
-      add(TrafficClass::stored_features, false, Phase::backward, span.with(network_.tensor(t).producer), -bits);
+      add(TrafficClass::stored_features, false, Phase::backward, span.with(network_.tensor(t).producer),
+          -bits);
   }
 
   // --- parameters ---
@@ -276,8 +285,8 @@ class TermBuilder {
     if (used)
       add(TrafficClass::weights, false, Phase::backward, Span(n), count * rules_.feature_bits, Per::chunk);
     if (needed_by(n) >= 0)
-      add(TrafficClass::weights, false, Phase::backward, Span(n).with(needed_by(n)), count * rules_.feature_bits,
-          Per::chunk);
+      add(TrafficClass::weights, false, Phase::backward, Span(n).with(needed_by(n)),
+          count * rules_.feature_bits, Per::chunk);
     const int64_t sums = count * rules_.partial_sum_bits;
     add(TrafficClass::weight_gradients, true, Phase::backward, Span(n), sums, Per::chunk);
     add(TrafficClass::weight_gradients, false, Phase::backward, Span(n), sums, Per::later_chunk);
@@ -340,7 +349,8 @@ class TermBuilder {
     NodeId previous = network_.node_count();
     for (const auto& [from, bits] : reads) {
       Span span(from.reader);
-      const bool on_chip = keeps_chunk(keeping_.backward) || (keeping_.backward == Reuse::chain && from.chained);
+      const bool on_chip =
+          keeps_chunk(keeping_.backward) || (keeping_.backward == Reuse::chain && from.chained);
       span.with(keeps_chunk(keeping_.backward) ? std::min(from.maker, previous) : from.maker);
       move(TrafficClass::feature_gradients, false, Phase::backward, from.reader, bits,
            on_chip ? &span : nullptr);
@@ -391,8 +401,8 @@ class TermBuilder {
 
 }  // namespace
 
-std::vector<TrafficTerm> traffic_terms(const Network& network, const Keeping& keeping, const TrafficRules& rules,
-                                       bool training) {
+std::vector<TrafficTerm> traffic_terms(const Network& network, const Keeping& keeping,
+                                       const TrafficRules& rules, bool training) {
   return TermBuilder(network, keeping, rules, training).build();
 }
 

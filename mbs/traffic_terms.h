@@ -31,11 +31,12 @@ struct Keeping {
 };
 
 /// All terms of a network of which every group keeps the same. `training`: the schedule has backward passes.
-/// Where something is made again, groups must begin at layers with matrix products (see can_begin_recomputing()).
+/// Where something is made again, groups must begin at layers with matrix products (see
+/// can_begin_recomputing()).
 std::vector<TrafficTerm> traffic_terms(const Network&, const Keeping&, const TrafficRules&, bool training);
 
-/// Whether a group that makes values again, or one after it, may begin at node n: what crosses the boundary there is
-/// then read by a layer with matrix products, which needs it in its backward call.
+/// Whether a group that makes values again, or one after it, may begin at node n: what crosses the boundary
+/// there is then read by a layer with matrix products, which needs it in its backward call.
 bool can_begin_recomputing(const Network&, NodeId n);
 
 }  // namespace mbs

@@ -104,11 +104,17 @@ TEST_CASE("ResNet-20 has the same weights after 20 steps in every order, at any 
   const std::vector<real> expected = train(network, layer_by_layer(network, kCoreBatch));
   EXPECT(!same_bits(expected, initial_params(network, kSeed)));
 
-  for (Order order : {Order::mbs_fs, Order::mbs1, Order::mbs2}) {
+  for (Order order : {Order::mbs_fs, Order::mbs1, Order::mbs2, Order::mbs_r}) {
     CAPTURE(order_name(order));
     const Schedule schedule = planned(network, order);
     EXPECT(schedule.passes.front().sub_batch < kCoreBatch);  // it does split
     EXPECT(same_bits(expected, train(network, schedule)));
+  }
+  for (const Recompute recompute : {Recompute::branches, Recompute::joins}) {
+    Schedule again = planned(network, Order::mbs2);
+    for (Pass& pass : again.passes)
+      if (pass.phase == Phase::backward) pass.recompute = recompute;
+    EXPECT(same_bits(expected, train(network, again)));
   }
   for (uint64_t seed = 0; seed < 3; ++seed) {
     CAPTURE(seed);
