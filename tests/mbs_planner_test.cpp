@@ -272,7 +272,7 @@ TEST_CASE("a group that makes values again needs no more than its formula says, 
               CAPTURE(last);
               CAPTURE(living);
               EXPECT(needed >= living);
-              EXPECT(needed <= 9 * std::max(living, largest_footprint(net, space, first, last)) / 4);
+              EXPECT(needed <= 10 * std::max(living, largest_footprint(net, space, first, last)) / 4);
             }
           }
         }
