@@ -127,7 +127,7 @@ Call Executor::prepare(const Step& step, const BoundStep& bound, const Run& run,
   Call call;
   call.samples = chunk.samples;
   call.first_sample = run.batch.first_sample + chunk.first;
-  call.node = step.node;
+  call.node = node.random_key;
   call.key = run.key;
   call.x = x_;
   call.y = reinterpret_cast<real*>(at(bound.y, run, chunk));

@@ -71,7 +71,7 @@ struct Forward {
   int samples = 0;
   int first_sample =
       0;         ///< its index in the mini-batch of all cores; with `key` and `node` it keys random values
-  int node = 0;  ///< this layer's place in the network
+  int node = 0;  ///< names this layer among those of the network
   bool training = true;  ///< false: no aux is kept (both aux pointers are null), running statistics are used
   StepKey key;
   std::span<const real* const> x;       ///< x[i]: samples x in_shapes()[i]

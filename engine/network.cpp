@@ -10,6 +10,13 @@ constexpr int64_t kAlignElems = 16;
 
 int64_t aligned(int64_t elems) { return (elems + kAlignElems - 1) / kAlignElems * kAlignElems; }
 
+// A hash of the name (FNV-1a), not negative.
+int random_key(std::string_view name) {
+  uint32_t hash = 2166136261;
+  for (char c : name) hash = (hash ^ static_cast<uint8_t>(c)) * 16777619;
+  return static_cast<int>(hash & 0x7fffffff);
+}
+
 }  // namespace
 
 Network::Network(std::string name, Shape input) : name_(std::move(name)) {
@@ -30,6 +37,7 @@ TensorId Network::add(const std::string& name, std::string_view spec, std::span<
   }
   Node node;
   node.name = name;
+  node.random_key = random_key(name);
   node.spec = spec;
   node.layer = make_layer(spec, shapes);
   node.in.assign(in.begin(), in.end());

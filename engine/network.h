@@ -43,6 +43,7 @@ struct Node {
   int first_param = 0, params = 0;  ///< its range in Network::params()
   int first_state = 0, states = 0;  ///< its range in Network::states()
   bool wants_dx = false;            ///< some input's gradient is needed
+  int random_key = 0;  ///< of its random values: made from the name, so that a rewritten network keeps them
 };
 inline constexpr int kJoin = -1;
 

@@ -5,59 +5,47 @@
 // With several cores the batch's statistics are the mean of the cores', weighted by their samples.
 
 #include <algorithm>
-#include <cstring>
 
 #include "layers/normalization.h"
 #include "layers/registry.h"
-#include "layers/shapes.h"
 
 namespace mbs {
 namespace {
 
-class BatchNorm final : public Layer {
+class BatchNorm final : public NormLayer {
  public:
-  BatchNorm(const Spec& spec, std::span<const Shape> in) : Layer(in) {
-    check_input_count(spec, in, 1);
-    out_ = in[0];
-    momentum_ = spec.number_or("momentum", 0.1, 0, 1);
-    eps_ = spec.number_or("eps", 1e-5, 1e-12, 1);
-  }
+  BatchNorm(const Spec& spec, std::span<const Shape> in)
+      : NormLayer(spec, in), momentum_(spec.number_or("momentum", 0.1, 0, 1)) {}
 
-  std::vector<ParamSpec> params() const override {
-    return {{"weight", ParamKind::norm_scale, {out_.c}, Init::one},
-            {"bias", ParamKind::norm_shift, {out_.c}, Init::zero}};
-  }
   std::vector<StateSpec> states() const override {
     return {{"running_mean", out_.c, 0}, {"running_var", out_.c, 1}};
   }
   bool couples_samples() const override { return true; }
 
   Needs needs(bool) const override {
-    return {.x = true,
-            .aux_bytes_per_batch = stats_bytes(),
-            .forward_scratch_elems =
-                stats_bytes() / static_cast<int64_t>(sizeof(real)) + norm_scratch_elems(out_.c),
-            .backward_scratch_elems = norm_scratch_elems(out_.c),
-            .x_sweeps = 2,
-            .stored_sweeps = 2,
-            .gradient_sweeps = 2};
+    Needs needs = common_needs();
+    needs.aux_bytes_per_sample = shape_.mask_bytes();
+    needs.aux_bytes_per_batch = shape_.stats_bytes();
+    return needs;
   }
-  bool in_place() const override { return true; }
 
   void forward(const Forward& f) const override {
+    const NormShape shape = shape_of(f.samples);
     auto* stats =
         reinterpret_cast<GroupStats*>(f.training ? f.batch_aux : reinterpret_cast<std::byte*>(f.scratch));
-    real* scratch = f.scratch + stats_bytes() / static_cast<int64_t>(sizeof(real));
+    real* scratch = f.scratch + stats_elems();
     if (f.training)
-      group_statistics(norm_shape(f.samples), f.x[0], stats, scratch);
+      group_statistics(shape, f.x[0], stats, scratch);
     else
       for (int c = 0; c < out_.c; ++c) stats[c] = {f.state[0][c], f.state[1][c]};
-    group_normalize(norm_shape(f.samples), f.x[0], stats, f.params[0], f.params[1], f.y, scratch);
+    group_normalize(shape, f.x[0], stats, f.params[0], f.params[1], f.y, reinterpret_cast<uint8_t*>(f.aux),
+                    scratch);
   }
 
   void backward(const Backward& b) const override {
-    group_norm_gradient(norm_shape(b.samples), b.x[0], b.dy, reinterpret_cast<const GroupStats*>(b.batch_aux),
-                        b.params[0], b.dparams[0], b.dparams[1], b.dx[0], b.add_to_dx[0] != 0, b.scratch);
+    group_norm_gradient(shape_of(b.samples), b.x[0], b.dy, reinterpret_cast<const uint8_t*>(b.aux),
+                        reinterpret_cast<const GroupStats*>(b.batch_aux), b.params[0], b.dparams[0],
+                        b.dparams[1], b.dx[0], b.add_to_dx[0] != 0, b.scratch);
   }
 
   void update_state(std::span<const std::byte* const> batch_aux, std::span<const int> samples,
@@ -79,10 +67,14 @@ class BatchNorm final : public Layer {
   }
 
  private:
-  int64_t stats_bytes() const { return out_.c * static_cast<int64_t>(sizeof(GroupStats)); }
-  NormShape norm_shape(int samples) const { return {samples * out_.pixels(), out_.c, out_.c, eps_}; }
+  // The samples side by side.
+  NormShape shape_of(int samples) const {
+    NormShape shape = shape_;
+    shape.pixels *= samples;
+    return shape;
+  }
 
-  double momentum_, eps_;
+  double momentum_;
 };
 
 std::unique_ptr<const Layer> make_batch_norm(const Spec& spec, std::span<const Shape> in) {
@@ -91,6 +83,7 @@ std::unique_ptr<const Layer> make_batch_norm(const Spec& spec, std::span<const S
 
 }  // namespace
 
-LAYER(batch_norm, make_batch_norm, "| 4x6x16", "| 3x5x7", "eps=0.001 | 1x1x3", "momentum=0.3 | 2x3x33")
+LAYER(batch_norm, make_batch_norm, "| 4x6x16", "| 3x5x7", "eps=0.001 | 1x1x3", "momentum=0.3 | 2x3x33",
+      "relu=1 | 4x6x16", "relu=1 | 3x5x7", "relu=1 | 2x3x33")
 
 }  // namespace mbs

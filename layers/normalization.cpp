@@ -1,8 +1,10 @@
 #include "layers/normalization.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "layers/kernels/norm.h"
+#include "layers/shapes.h"
 
 namespace mbs {
 namespace {
@@ -56,26 +58,31 @@ void group_statistics(const NormShape& shape, const real* x, GroupStats* stats, 
 }
 
 void group_normalize(const NormShape& shape, const real* x, const GroupStats* stats, const real* gamma,
-                     const real* beta, real* y, real* memory) {
+                     const real* beta, real* y, uint8_t* mask, real* memory) {
   const Scratch scratch(memory, shape.channels);
   const int group = shape.channels / shape.groups;
-  for (int c = 0; c < shape.channels; ++c) {
-    const GroupStats& s = stats[c / group];
-    const Mean mean(s.mean);
-    const double scale = gamma[c] * inverse_deviation(s, shape.eps);
-    scratch.mean[c] = mean.rounded;
-    scratch.a[c] = static_cast<real>(scale);
-    scratch.b[c] = static_cast<real>(beta[c] - mean.cut_off * scale);
+  for (int g = 0; g < shape.groups; ++g) {
+    const Mean mean(stats[g].mean);
+    const double rstd = inverse_deviation(stats[g], shape.eps);
+    for (int c = g * group; c < (g + 1) * group; ++c) {
+      const double scale = gamma[c] * rstd;
+      scratch.mean[c] = mean.rounded;
+      scratch.a[c] = static_cast<real>(scale);
+      scratch.b[c] = static_cast<real>(beta[c] - mean.cut_off * scale);
+    }
   }
-  normalize(x, y, shape.pixels, shape.channels, scratch.mean, scratch.a, scratch.b);
+  normalize(x, y, shape.pixels, shape.channels, scratch.mean, scratch.a, scratch.b, shape.relu, mask);
 }
 
-void group_norm_gradient(const NormShape& shape, const real* x, const real* dy, const GroupStats* stats,
-                         const real* gamma, real* dgamma, real* dbeta, real* dx, bool add, real* memory) {
+void group_norm_gradient(const NormShape& shape, const real* x, const real* dy, const uint8_t* mask,
+                         const GroupStats* stats, const real* gamma, real* dgamma, real* dbeta, real* dx,
+                         bool add, real* memory) {
+  if (!shape.relu) mask = nullptr;
   const Scratch scratch(memory, shape.channels);
   const int group = shape.channels / shape.groups;
-  for (int c = 0; c < shape.channels; ++c) scratch.mean[c] = Mean(stats[c / group].mean).rounded;
-  norm_gradient_sums(x, dy, shape.pixels, shape.channels, scratch.mean, scratch.sum0, scratch.sum1);
+  for (int g = 0; g < shape.groups; ++g)
+    std::fill_n(scratch.mean + g * group, group, Mean(stats[g].mean).rounded);
+  norm_gradient_sums(x, dy, mask, shape.pixels, shape.channels, scratch.mean, scratch.sum0, scratch.sum1);
 
   const double n = static_cast<double>(shape.pixels) * group;
   for (int g = 0; g < shape.groups; ++g) {
@@ -98,8 +105,31 @@ void group_norm_gradient(const NormShape& shape, const real* x, const real* dy, 
     }
   }
   if (dx != nullptr)
-    norm_data_gradient(x, dy, dx, add, shape.pixels, shape.channels, scratch.mean, scratch.a, scratch.b,
+    norm_data_gradient(x, dy, mask, dx, add, shape.pixels, shape.channels, scratch.mean, scratch.a, scratch.b,
                        scratch.c);
+}
+
+NormLayer::NormLayer(const Spec& spec, std::span<const Shape> in) : Layer(in) {
+  check_input_count(spec, in, 1);
+  out_ = in[0];
+  shape_ = {out_.pixels(), out_.c, out_.c, spec.number_or("eps", 1e-5, 1e-12, 1),
+            spec.int_or("relu", 0) != 0};
+}
+
+std::vector<ParamSpec> NormLayer::params() const {
+  return {{"weight", ParamKind::norm_scale, {out_.c}, Init::one},
+          {"bias", ParamKind::norm_shift, {out_.c}, Init::zero}};
+}
+
+Needs NormLayer::common_needs() const {
+  const int64_t working = norm_scratch_elems(out_.c);
+  return {.x = true,
+          .aux_role = shape_.relu ? Role::relu_mask : Role::none,
+          .forward_scratch_elems = stats_elems() + working,
+          .backward_scratch_elems = working,
+          .x_sweeps = 2,
+          .stored_sweeps = 2,
+          .gradient_sweeps = 2};
 }
 
 }  // namespace mbs

@@ -6,11 +6,16 @@
 //   dx   = (gamma[c] dy - (sum gamma dy) / n - xhat (sum gamma dy xhat) / n) / sqrt(variance + eps)
 //
 // (Ioffe and Szegedy, ICML 2015; Wu and He, ECCV 2018.) Sums over a group are collected in double.
+//
+// With the attribute relu=1 the output is max(y, 0): the same bits as of a relu layer behind it, but in the
+// sweeps that normalise, and backward reads dy through the mask.
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
-#include "engine/real.h"
+#include "engine/layer.h"
+#include "layers/kernels/elementwise.h"
 
 namespace mbs {
 
@@ -24,6 +29,11 @@ struct NormShape {
   int64_t pixels;
   int channels, groups;
   double eps;
+  bool relu;  ///< max(y, 0) follows
+
+  int64_t stats_bytes() const { return groups * static_cast<int64_t>(sizeof(GroupStats)); }
+  /// One bit per element; the bits of every pixel start at a byte.
+  int64_t mask_bytes() const { return relu ? pixels * mbs::mask_bytes(channels) : 0; }
 };
 
 /// Elements of `scratch` of the functions below; it must be aligned for double.
@@ -32,12 +42,32 @@ int64_t norm_scratch_elems(int channels);
 /// stats[g] of each group.
 void group_statistics(const NormShape&, const real* x, GroupStats* stats, real* scratch);
 
-/// y from x and the statistics. gamma, beta: channels.
+/// y from x and the statistics. gamma, beta: channels. `mask`: of the ReLU, if there is one; may be null.
 void group_normalize(const NormShape&, const real* x, const GroupStats* stats, const real* gamma,
-                     const real* beta, real* y, real* scratch);
+                     const real* beta, real* y, uint8_t* mask, real* scratch);
 
 /// Adds one term to each of dgamma[c] and dbeta[c]; assigns dx, or adds to it where `add`, unless it is null.
-void group_norm_gradient(const NormShape&, const real* x, const real* dy, const GroupStats* stats,
-                         const real* gamma, real* dgamma, real* dbeta, real* dx, bool add, real* scratch);
+/// `mask`: as group_normalize left it; not read without a ReLU.
+void group_norm_gradient(const NormShape&, const real* x, const real* dy, const uint8_t* mask,
+                         const GroupStats* stats, const real* gamma, real* dgamma, real* dbeta, real* dx,
+                         bool add, real* scratch);
+
+/// What the layers of normalisation have in common.
+class NormLayer : public Layer {
+ public:
+  std::vector<ParamSpec> params() const override;
+  bool in_place() const override { return true; }
+
+ protected:
+  /// Reads the attributes `eps` (default 1e-5) and `relu`. Error (usage): not exactly one input.
+  NormLayer(const Spec&, std::span<const Shape> in);
+
+  /// All but what is kept for backward. Forward's scratch starts with stats_elems() for the statistics of a
+  /// call that keeps none.
+  Needs common_needs() const;
+  int64_t stats_elems() const { return shape_.stats_bytes() / static_cast<int64_t>(sizeof(real)); }
+
+  NormShape shape_;  ///< of one sample, with a group per channel until a layer's constructor changes that
+};
 
 }  // namespace mbs

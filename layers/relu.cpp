@@ -22,18 +22,15 @@ class Relu final : public Layer {
   // The mask of each sample starts at a byte of its own, so samples are gone over one by one.
   void forward(const Forward& f) const override {
     const int64_t n = out_.elems();
-    for (int s = 0; s < f.samples; ++s) {
-      uint8_t* mask = f.aux == nullptr ? nullptr : reinterpret_cast<uint8_t*>(f.aux) + s * mask_bytes(n);
-      relu_forward(f.x[0] + s * n, f.y + s * n, mask, n);
-    }
+    for (int s = 0; s < f.samples; ++s)
+      relu_forward(f.x[0] + s * n, f.y + s * n, sample_mask(f.aux, n, s), n);
   }
 
   void backward(const Backward& b) const override {
     if (b.dx[0] == nullptr) return;
     const int64_t n = out_.elems();
     for (int s = 0; s < b.samples; ++s)
-      relu_backward(b.dy + s * n, reinterpret_cast<const uint8_t*>(b.aux) + s * mask_bytes(n),
-                    b.dx[0] + s * n, b.add_to_dx[0] != 0, n);
+      relu_backward(b.dy + s * n, sample_mask(b.aux, n, s), b.dx[0] + s * n, b.add_to_dx[0] != 0, n);
   }
 };
 

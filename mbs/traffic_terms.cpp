@@ -174,12 +174,21 @@ class TermBuilder {
                        [&](const Use& use) { return has_backward(use.node) && needs(use.node).x; });
   }
 
+  // Whether t is part of a concatenation that is stored because it is not made again.
+  bool in_stored_whole(TensorId t) const {
+    return std::any_of(uses(t).begin(), uses(t).end(), [&](const Use& use) {
+      if (!concat(use.node)) return false;
+      const TensorId whole = network_.node(use.node).out;
+      return in_stored_whole(whole) || (!again_.possible(whole) && stored(use.node, reads_of(whole)));
+    });
+  }
+
   void feature_write(NodeId n) {
     const TensorId t = network_.node(n).out;
     const std::vector<Use> reads = reads_of(t);
     const int64_t bits = elems(t) * rules_.feature_bits;
     const TrafficClass kind = stored(n, reads) ? TrafficClass::stored_features : TrafficClass::features;
-    if (kind == TrafficClass::stored_features && !again_.possible(t))
+    if (kind == TrafficClass::stored_features && (!again_.possible(t) || in_stored_whole(t)))
       return add(kind, true, Phase::forward, Span(n), bits);
     Span span(n);
     const bool on_chip = !reads.empty() && std::all_of(reads.begin(), reads.end(), [&](const Use& use) {

@@ -102,6 +102,15 @@ TEST_CASE("avg_pool: padding counts, and windows that overlap add up") {
   EXPECT(largest_difference(overlap.dx[0], {0.5, 5.5, 5}) < kClose);
 }
 
+TEST_CASE("avg_pool: padding does not count with count_pad=0") {
+  // A 3x3 window over {{1, 2, 4}} sees two pixels at the borders, three in the middle, and two rows of
+  // padding.
+  const Run run = run_one("avg_pool kernel=3 stride=1 pad=1 count_pad=0 | 1x3x1", {1, 2, 4}, {2, 3, 8});
+  EXPECT(largest_difference(run.y, {3.0 / 2, 7.0 / 3, 6.0 / 2}) < kClose);
+  EXPECT(largest_difference(run.dx[0], {2.0 / 2 + 3.0 / 3, 2.0 / 2 + 3.0 / 3 + 8.0 / 2, 3.0 / 3 + 8.0 / 2}) <
+         kClose);
+}
+
 TEST_CASE("global_avg_pool: the mean of each channel") {
   const Run run = run_one("global_avg_pool | 1x3x2", {1, 10, 2, 20, 6, 60}, {3, 6});
   EXPECT(largest_difference(run.y, {3, 30}) < kClose);

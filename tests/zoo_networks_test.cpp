@@ -20,7 +20,7 @@ NetworkOptions published(const std::string& arch, Norm norm) {
   options.norm = norm;
   for (const ArchInfo& info : architectures())
     if (info.name == arch) options.input = info.input;
-  if (options.input.h == 224) options.classes = 1000;
+  if (options.input.h > 32) options.classes = 1000;
   return options;
 }
 
@@ -85,18 +85,21 @@ TEST_CASE("zoo: CIFAR networks have the published number of parameters") {
   }
 }
 
-TEST_CASE("zoo: ImageNet networks have torchvision's parameters and entries") {
+TEST_CASE("zoo: ImageNet networks have the parameters and entries of torchvision's and timm's") {
   struct Row {
     std::string arch;
     int64_t parameters;
-    int entries;  // of torchvision's state_dict with batch norm
+    int entries;  // of the state_dict with batch norm
     int convolutions;
     double giga_macs;
   };
   for (const Row& row :
        {Row{"resnet18", 11'689'512, 122, 20, 1.814}, Row{"resnet34", 21'797'672, 218, 36, 3.664},
         Row{"resnet50", 25'557'032, 320, 53, 4.089}, Row{"resnet101", 44'549'160, 626, 104, 7.801},
-        Row{"resnet152", 60'192'808, 932, 155, 11.514}}) {
+        Row{"resnet152", 60'192'808, 932, 155, 11.514},
+        // A convolution has one entry and its norm five; the last layer has two.
+        Row{"inception_v3", 23'834'568, 94 * 6 + 2, 94, 5.713},
+        Row{"inception_v4", 42'679'816, 149 * 6 + 2, 149, 12.254}}) {
     CAPTURE(row.arch);
     const Network network = make_network(published(row.arch, Norm::batch));
     EXPECT(network.parameter_count() == row.parameters);
@@ -109,37 +112,18 @@ TEST_CASE("zoo: ImageNet networks have torchvision's parameters and entries") {
   }
 }
 
-TEST_CASE("zoo: nodes and keys are named as in torchvision, main branch before shortcut") {
-  const Network network = make_network(published("resnet50", Norm::batch));
-  std::vector<std::string> names;
-  for (const Node& node : network.nodes()) names.push_back(node.name);
-  const std::vector<std::string> start = {"conv1",
-                                          "bn1",
-                                          "relu",
-                                          "maxpool",
-                                          "layer1.0.conv1",
-                                          "layer1.0.bn1",
-                                          "layer1.0.relu1",
-                                          "layer1.0.conv2",
-                                          "layer1.0.bn2",
-                                          "layer1.0.relu2",
-                                          "layer1.0.conv3",
-                                          "layer1.0.bn3",
-                                          "layer1.0.downsample.0",
-                                          "layer1.0.downsample.1",
-                                          "layer1.0.add",
-                                          "layer1.0.relu",
-                                          "layer1.1.conv1"};
-  EXPECT(std::vector<std::string>(names.begin(), names.begin() + 17) == start);
-  EXPECT(std::vector<std::string>(names.end() - 3, names.end()) ==
-         std::vector<std::string>{"avgpool", "fc", "loss"});
-  EXPECT(network.params()[0].key == "conv1.weight");
-  EXPECT(network.params().back().key == "fc.bias");
-  EXPECT(network.states()[1].key == "bn1.running_var");
-  // v1.5: the stride of a stage sits in the 3x3 convolution of its first block.
-  for (const Node& node : network.nodes())
-    if (node.name == "layer2.0.conv2" || node.name == "layer2.0.downsample.0")
-      EXPECT(node.layer->out_shape() == Shape{28, 28, node.name == "layer2.0.conv2" ? 128 : 512});
+TEST_CASE("zoo: alexnet has the parameters of the one-tower network") {
+  const Network network = make_network(published("alexnet", Norm::group));
+  EXPECT(network.parameter_count() == 62'378'344);
+  EXPECT(convolutions(network) == 5);
+  EXPECT(network.states().empty());
+  std::string keys;
+  for (const ParamInfo& p : network.params()) keys += p.key + " ";
+  EXPECT(keys ==
+         "features.0.weight features.0.bias features.3.weight features.3.bias features.6.weight "
+         "features.6.bias features.8.weight features.8.bias features.10.weight features.10.bias "
+         "classifier.1.weight classifier.1.bias classifier.4.weight classifier.4.bias classifier.6.weight "
+         "classifier.6.bias ");
 }
 
 // What the planner relies on in a residual block: nodes of branch 0, then of branch 1 (if any), then add and
@@ -161,9 +145,33 @@ void check_residual_block(const Network& network, const Block& block) {
   EXPECT(add.in == std::vector<TensorId>{last[0], last[1]});
 }
 
+// What the planner relies on in an inception module: branches one after the other, each a chain that starts
+// at the block's input or at a layer of an earlier branch; then the concatenation of their ends.
+void check_inception_block(const Network& network, const Block& block) {
+  const Node& concat = network.node(block.last);
+  EXPECT(concat.branch == kJoin);
+  EXPECT(concat.spec == "concat");
+  const TensorId input = network.node(block.first).in[0];
+  std::vector<TensorId> ends;
+  for (NodeId n = block.first; n < block.last; ++n) {
+    const Node& node = network.node(n);
+    REQUIRE(node.in.size() == 1);
+    if (node.branch == static_cast<int>(ends.size()) - 1) {
+      EXPECT(node.in[0] == ends.back());
+    } else {
+      REQUIRE(node.branch == static_cast<int>(ends.size()));
+      EXPECT((node.in[0] == input || network.tensor(node.in[0]).producer >= block.first));
+      ends.push_back(-1);
+    }
+    ends.back() = node.out;
+  }
+  EXPECT(concat.in == ends);
+}
+
 TEST_CASE("zoo: blocks cover the nodes in order, and every key is unique") {
   for (const ArchInfo& info : architectures()) {
     for (const Norm norm : {Norm::group, Norm::batch}) {
+      if (info.name == "alexnet" && norm == Norm::batch) continue;  // it has no norm
       CAPTURE(info.name);
       const Network network = make_network(published(info.name, norm));
       EXPECT(network.name() == info.name);
@@ -177,8 +185,10 @@ TEST_CASE("zoo: blocks cover the nodes in order, and every key is unique") {
           EXPECT(network.node(n).block == static_cast<int>(b));
         if (block.kind == Block::Kind::plain) {
           EXPECT(block.first == block.last);
-        } else {
+        } else if (block.kind == Block::Kind::residual) {
           check_residual_block(network, block);
+        } else {
+          check_inception_block(network, block);
         }
       }
       EXPECT(next == network.node_count());
@@ -240,6 +250,46 @@ TEST_CASE("zoo: group norm groups follow network and options") {
   options.gn_groups = 4;
   EXPECT(norms(options) == std::set<std::string>{"group_norm groups=4"});
   EXPECT(norms(published("resnet50", Norm::group)) == std::set<std::string>{"group_norm groups=32"});
+  // 32 does not divide 48 and 80 channels; 24 and 20 are the most below it that do.
+  options = published("inception_v3", Norm::group);
+  const std::set<std::string> fewer = {"group_norm groups=20", "group_norm groups=24",
+                                       "group_norm groups=32"};
+  EXPECT(norms(options) == fewer);
+  options.gn_groups = kDefaultGnGroups;  // as a configuration file that spells out the default has it
+  EXPECT(norms(options) == fewer);
+  options.gn_groups = 16;
+  EXPECT(norms(options) == std::set<std::string>{"group_norm groups=16"});
+  EXPECT(norms(published("inception_v4", Norm::group)) == std::set<std::string>{"group_norm groups=32"});
+}
+
+TEST_CASE("zoo: every network takes images of its smallest size, and says so where they are smaller") {
+  for (const ArchInfo& info : architectures()) {
+    CAPTURE(info.name);
+    NetworkOptions options;
+    options.arch = info.name;
+    options.input.h = options.input.w = info.smallest_size;
+    const Network network = make_network(options);
+    EXPECT(network.tensor(network.output()).shape.elems() == 1 + 10);  // the loss, and a probability a class
+    for (int* side : {&options.input.h, &options.input.w}) {
+      --*side;
+      if (info.smallest_size > 1)
+        EXPECT(error_of(options).find(fmt::format("it needs {0}x{0} or more (--image-size {0})",
+                                                  info.smallest_size)) != std::string::npos);
+      ++*side;
+    }
+  }
+}
+
+TEST_CASE("zoo: the smallest size is the least that leaves a pixel at the end") {
+  const auto halved = [](int size) { return (size - 1) / 2; };  // 3x3 window at stride 2, no padding
+  // Inception-v3: convolution, 3x3 without padding, pool, 3x3 without padding, pool, two modules.
+  // Inception-v4 does the same with modules for pools.
+  const auto inception = [&](int n) { return halved(halved(halved(halved(halved(n) - 2) - 2))); };
+  const auto alexnet = [&](int n) { return halved(halved(halved((n - 11) / 4 + 1))); };
+  EXPECT(inception(75) == 1);
+  EXPECT(inception(74) == 0);
+  EXPECT(alexnet(67) == 1);
+  EXPECT(alexnet(66) == 0);
 }
 
 TEST_CASE("zoo: wrong options are usage errors that say what to do") {
@@ -277,6 +327,19 @@ TEST_CASE("zoo: wrong options are usage errors that say what to do") {
   options.arch = "small_cnn";
   options.stem = Stem::imagenet;
   EXPECT(error_of(options).find("--stem") != std::string::npos);
+
+  options = published("inception_v3", Norm::group);
+  options.gn_groups = 48;
+  EXPECT(error_of(options).find("'Conv2d_2b_3x3.bn': 48 groups (--gn-groups) do not divide its 64") !=
+         std::string::npos);
+  options = published("alexnet", Norm::batch);
+  EXPECT(error_of(options).find("has no norm to choose") != std::string::npos);
+  options = published("alexnet", Norm::group);
+  options.gn_groups = kDefaultGnGroups;  // the default, spelled out
+  EXPECT(error_of(options) == "");
+  options.gn_channels = 8;
+  options.gn_groups = 0;
+  EXPECT(error_of(options).find("has no norm to choose") != std::string::npos);
 }
 
 }  // namespace

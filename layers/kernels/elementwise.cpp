@@ -9,71 +9,61 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "layers/kernels/channels-inl.h"
+#include "layers/kernels/mask-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace mbs {
 namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
 
-using D = hn::ScalableTag<real>;
-using V = hn::Vec<D>;
-constexpr D d;
-constexpr int64_t kLanes = static_cast<int64_t>(hn::MaxLanes(d));
-// Bits of masks are moved in whole bytes: those of one vector, or of several short ones.
-constexpr int64_t kMaskElems = kLanes < 8 ? 8 : kLanes;
-constexpr size_t kMaskBytes = static_cast<size_t>(kMaskElems / 8);
+// y = max(source, 0). Source: source(tag, i) is the vector of elements from i on. The bits of four vectors go
+// out in one store: a store for each cost as much as the data.
+template <bool masked, class Source>
+HWY_INLINE void rectify_all(const Source& source, real* y, uint8_t* mask, int64_t n) {
+  constexpr hn::ScalableTag<real> d;
+  constexpr int64_t kVectors = 4, kLanes = kLanesOf<decltype(d)>;
+  int64_t i = 0;
+  if constexpr (masked && kVectors * kLanes % 8 == 0) {
+    for (; i + kVectors * kLanes <= n; i += kVectors * kLanes) {
+      uint64_t bits = 0;
+      for (int64_t k = 0; k < kVectors * kLanes; k += kLanes) {
+        const auto v = source(d, i + k);
+        const auto live = is_live(d, v);
+        bits |= bits_of(d, live) << k;
+        hn::StoreU(hn::IfThenElseZero(live, v), d, y + i + k);
+      }
+      std::memcpy(mask + i / 8, &bits, kVectors * kLanes / 8);
+    }
+  }
+  for_channels(d, i, n, [=](auto part, int64_t at) HWY_ATTR {
+    hn::StoreU(rectify<masked>(part, source(part, at), bit_place(mask, 0, at)), part, y + at);
+  });
+}
 
-// Highway may touch 8 bytes for the bits of a vector, more than a mask may have left.
-constexpr size_t kBitBuffer = 8;
-
-// max(x, 0) and bit `shift` onwards of `bits`.
-HWY_INLINE V relu_vector(const real* x, int64_t shift, uint64_t& bits) {
-  const V v = hn::LoadU(d, x);
-  const auto live = hn::Not(hn::Le(v, hn::Zero(d)));
-  uint8_t buffer[kBitBuffer] = {};
-  hn::StoreMaskBits(d, live, buffer);
-  uint64_t lanes = 0;
-  std::memcpy(&lanes, buffer, kMaskBytes);
-  bits |= lanes << shift;
-  return hn::IfThenElseZero(live, v);
+template <class Source>
+HWY_INLINE void rectify_all(const Source& source, real* y, uint8_t* mask, int64_t n) {
+  if (mask != nullptr)
+    rectify_all<true>(source, y, mask, n);
+  else
+    rectify_all<false>(source, y, mask, n);
 }
 
 void ReluForward(const real* x, real* y, uint8_t* mask, int64_t n) {
-  int64_t i = 0;
-  for (; i + kMaskElems <= n; i += kMaskElems) {
-    uint64_t bits = 0;
-    for (int64_t k = 0; k < kMaskElems; k += kLanes)
-      hn::StoreU(relu_vector(x + i + k, k, bits), d, y + i + k);
-    if (mask != nullptr) std::memcpy(mask + i / 8, &bits, kMaskBytes);
-  }
-  uint64_t bits = 0;
-  const int64_t left = n - i;
-  for (int64_t k = 0; k < left; ++k) {
-    const bool live = !(x[i + k] <= 0);
-    bits |= uint64_t{live} << k;
-    y[i + k] = live ? x[i + k] : 0;
-  }
-  if (mask != nullptr) std::memcpy(mask + i / 8, &bits, static_cast<size_t>(mask_bytes(left)));
+  rectify_all([=](auto d, int64_t i) HWY_ATTR { return hn::LoadU(d, x + i); }, y, mask, n);
+}
+
+void AddReluForward(const real* a, const real* b, real* y, uint8_t* mask, int64_t n) {
+  rectify_all([=](auto d, int64_t i) HWY_ATTR { return hn::Add(hn::LoadU(d, a + i), hn::LoadU(d, b + i)); },
+              y, mask, n);
 }
 
 template <bool add>
 HWY_INLINE void relu_gradient(const real* dy, const uint8_t* mask, real* dx, int64_t n) {
-  int64_t i = 0;
-  for (; i + kMaskElems <= n; i += kMaskElems) {
-    uint64_t bits = 0;
-    std::memcpy(&bits, mask + i / 8, kMaskBytes);
-    for (int64_t k = 0; k < kMaskElems; k += kLanes) {
-      uint8_t buffer[kBitBuffer];
-      const uint64_t lanes = bits >> k;
-      std::memcpy(buffer, &lanes, kBitBuffer);
-      V g = hn::IfThenElseZero(hn::LoadMaskBits(d, buffer), hn::LoadU(d, dy + i + k));
-      if constexpr (add) g = hn::Add(g, hn::LoadU(d, dx + i + k));
-      hn::StoreU(g, d, dx + i + k);
-    }
-  }
-  for (; i < n; ++i) {
-    const real g = (mask[i / 8] >> (i % 8)) & 1 ? dy[i] : 0;
-    dx[i] = add ? dx[i] + g : g;
-  }
+  for_channels(n, [=](auto d, int64_t i) HWY_ATTR {
+    auto g = live_gradient<true>(d, dy + i, bit_place(mask, 0, i));
+    if constexpr (add) g = hn::Add(g, hn::LoadU(d, dx + i));
+    hn::StoreU(g, d, dx + i);
+  });
 }
 
 void ReluBackward(const real* dy, const uint8_t* mask, real* dx, bool add, int64_t n) {
@@ -84,10 +74,8 @@ void ReluBackward(const real* dy, const uint8_t* mask, real* dx, bool add, int64
 }
 
 void AddArrays(const real* a, const real* b, real* y, int64_t n) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    hn::StoreU(hn::Add(hn::LoadU(d, a + i), hn::LoadU(d, b + i)), d, y + i);
-  for (; i < n; ++i) y[i] = a[i] + b[i];
+  for_channels(n, [=](auto d, int64_t i)
+                      HWY_ATTR { hn::StoreU(hn::Add(hn::LoadU(d, a + i), hn::LoadU(d, b + i)), d, y + i); });
 }
 
 }  // namespace HWY_NAMESPACE
@@ -97,11 +85,16 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace mbs {
 HWY_EXPORT(ReluForward);
+HWY_EXPORT(AddReluForward);
 HWY_EXPORT(ReluBackward);
 HWY_EXPORT(AddArrays);
 
 void relu_forward(const real* x, real* y, uint8_t* mask, int64_t n) {
   HWY_DYNAMIC_DISPATCH(ReluForward)(x, y, mask, n);
+}
+
+void add_relu_forward(const real* a, const real* b, real* y, uint8_t* mask, int64_t n) {
+  HWY_DYNAMIC_DISPATCH(AddReluForward)(a, b, y, mask, n);
 }
 
 void relu_backward(const real* dy, const uint8_t* mask, real* dx, bool add, int64_t n) {

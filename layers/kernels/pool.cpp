@@ -54,9 +54,15 @@ void MaxPoolForward(const Shape& in, const Shape& out, const Window& w, const re
   });
 }
 
-void AvgPoolForward(const Shape& in, const Shape& out, const Window& w, const real* x, real* y) {
-  const real weight = real(1) / static_cast<real>(w.kernel.h * w.kernel.w);
+HWY_INLINE real avg_weight(const Window& w, AvgOver over, const Taps& rows, const Taps& columns) {
+  const int inside = (rows.end - rows.begin) * (columns.end - columns.begin);
+  return real(1) / static_cast<real>(over == AvgOver::kernel ? w.kernel.h * w.kernel.w : inside);
+}
+
+void AvgPoolForward(const Shape& in, const Shape& out, const Window& w, AvgOver over, const real* x,
+                    real* y) {
   for_windows(in, out, w, [&](int64_t o, const Taps& rows, const Taps& columns) HWY_ATTR {
+    const real weight = avg_weight(w, over, rows, columns);
     for_channels(in.c, [&](auto d, int64_t c) HWY_ATTR {
       // Sums of rows, then the sum of those: a window may be a whole image.
       auto sum = hn::Zero(d);
@@ -71,9 +77,10 @@ void AvgPoolForward(const Shape& in, const Shape& out, const Window& w, const re
   });
 }
 
-void AvgPoolBackward(const Shape& in, const Shape& out, const Window& w, const real* dy, real* dx) {
-  const real weight = real(1) / static_cast<real>(w.kernel.h * w.kernel.w);
+void AvgPoolBackward(const Shape& in, const Shape& out, const Window& w, AvgOver over, const real* dy,
+                     real* dx) {
   for_windows(in, out, w, [&](int64_t o, const Taps& rows, const Taps& columns) HWY_ATTR {
+    const real weight = avg_weight(w, over, rows, columns);
     for_channels(in.c, [&](auto d, int64_t c) HWY_ATTR {
       const auto g = hn::Mul(hn::LoadU(d, dy + o * out.c + c), hn::Set(d, weight));
       for (int kh = rows.begin; kh < rows.end; ++kh)
@@ -124,17 +131,17 @@ void max_pool_backward(const Shape& in, const Shape& out, const Window& w, int s
     max_pool_sample_backward(in, out, w, dy + s * out.elems(), index + s * out.elems(), dx + s * in.elems());
 }
 
-void avg_pool_forward(const Shape& in, const Shape& out, const Window& w, int samples, const real* x,
-                      real* y) {
+void avg_pool_forward(const Shape& in, const Shape& out, const Window& w, AvgOver over, int samples,
+                      const real* x, real* y) {
   for (int s = 0; s < samples; ++s)
-    HWY_DYNAMIC_DISPATCH(AvgPoolForward)(in, out, w, x + s * in.elems(), y + s * out.elems());
+    HWY_DYNAMIC_DISPATCH(AvgPoolForward)(in, out, w, over, x + s * in.elems(), y + s * out.elems());
 }
 
-void avg_pool_backward(const Shape& in, const Shape& out, const Window& w, int samples, const real* dy,
-                       real* dx, bool add) {
+void avg_pool_backward(const Shape& in, const Shape& out, const Window& w, AvgOver over, int samples,
+                       const real* dy, real* dx, bool add) {
   if (!add) std::fill_n(dx, samples * in.elems(), real(0));
   for (int s = 0; s < samples; ++s)
-    HWY_DYNAMIC_DISPATCH(AvgPoolBackward)(in, out, w, dy + s * out.elems(), dx + s * in.elems());
+    HWY_DYNAMIC_DISPATCH(AvgPoolBackward)(in, out, w, over, dy + s * out.elems(), dx + s * in.elems());
 }
 
 }  // namespace mbs

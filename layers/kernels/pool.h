@@ -17,10 +17,15 @@ void max_pool_forward(const Shape& in, const Shape& out, const Window&, int samp
 void max_pool_backward(const Shape& in, const Shape& out, const Window&, int samples, const real* dy,
                        const uint8_t* index, real* dx, bool add);
 
-/// y = sum of each window / (kernel.h * kernel.w), padding counted as zeros.
-void avg_pool_forward(const Shape& in, const Shape& out, const Window&, int samples, const real* x, real* y);
-/// dx = sum of dy / (kernel.h * kernel.w) over the windows that an element is in, or += where `add`.
-void avg_pool_backward(const Shape& in, const Shape& out, const Window&, int samples, const real* dy,
-                       real* dx, bool add);
+/// What an average is divided by: the size of the kernel, padding counted as zeros, or only what of the
+/// window lies inside the image.
+enum class AvgOver : uint8_t { kernel, image };
+
+/// y = sum of each window / what `over` says.
+void avg_pool_forward(const Shape& in, const Shape& out, const Window&, AvgOver over, int samples,
+                      const real* x, real* y);
+/// dx = sum of dy / what `over` says, over the windows that an element is in; or += where `add`.
+void avg_pool_backward(const Shape& in, const Shape& out, const Window&, AvgOver over, int samples,
+                       const real* dy, real* dx, bool add);
 
 }  // namespace mbs

@@ -13,8 +13,9 @@ namespace {
 
 struct Entry {
   ArchInfo info;
-  std::optional<ResNetPlan> resnet;  // none: small_cnn
-  bool imagenet() const { return resnet && resnet->stem == Stem::imagenet; }
+  std::optional<ResNetPlan> resnet;  // none: `build` makes it
+  Network (*build)(const NetworkOptions&) = nullptr;
+  bool has_norm = true;
 };
 
 Entry cifar(int depth) {
@@ -22,7 +23,8 @@ Entry cifar(int depth) {
   const int n = (depth - 2) / 6;
   return {{fmt::format("resnet{}", depth),
            fmt::format("CIFAR residual network of {} layers, 16-32-64 channels", depth),
-           {32, 32, 3}},
+           {32, 32, 3},
+           1},
           ResNetPlan{{n, n, n, 0}, 16, false, Stem::cifar, Shortcut::a}};
 }
 
@@ -30,14 +32,16 @@ Entry imagenet(int depth, std::array<int, 4> blocks, bool bottleneck) {
   return {{fmt::format("resnet{}", depth),
            fmt::format("ImageNet residual network of {} layers, {} blocks", depth,
                        bottleneck ? "bottleneck" : "basic"),
-           {224, 224, 3}},
+           {224, 224, 3},
+           1},
           ResNetPlan{blocks, 64, bottleneck, Stem::imagenet, Shortcut::b}};
 }
 
 const std::vector<Entry>& entries() {
   static const std::vector<Entry> list = {
-      {{"small_cnn", "three convolutions with pooling between them: trains in seconds", {32, 32, 3}},
-       std::nullopt},
+      {{"small_cnn", "three convolutions with pooling between them: trains in seconds", {32, 32, 3}, 4},
+       std::nullopt,
+       build_small_cnn},
       cifar(8),
       cifar(20),
       cifar(32),
@@ -48,7 +52,15 @@ const std::vector<Entry>& entries() {
       imagenet(34, {3, 4, 6, 3}, false),
       imagenet(50, {3, 4, 6, 3}, true),
       imagenet(101, {3, 4, 23, 3}, true),
-      imagenet(152, {3, 8, 36, 3}, true)};
+      imagenet(152, {3, 8, 36, 3}, true),
+      {{"alexnet", "AlexNet in one tower, without normalization; 5 convolutions", {227, 227, 3}, 67},
+       std::nullopt,
+       build_alexnet,
+       false},
+      {{"inception_v3", "Inception-v3, without auxiliary classifier", {299, 299, 3}, 75},
+       std::nullopt,
+       build_inception_v3},
+      {{"inception_v4", "Inception-v4", {299, 299, 3}, 75}, std::nullopt, build_inception_v4}};
   return list;
 }
 
@@ -59,6 +71,12 @@ const Entry& find_entry(std::string_view arch) {
     names += (names.empty() ? "" : ", ") + e.info.name;
   }
   fail_usage("unknown network '{}'; there are {}", arch, names);
+}
+
+int largest_divisor(int n, int limit) {
+  int divisor = std::min(n, limit);
+  while (n % divisor != 0) --divisor;
+  return divisor;
 }
 
 std::string divisors(int n) {
@@ -85,6 +103,19 @@ void check_options(const NetworkOptions& o) {
     fail_usage("network '{}': a label smoothing of {} must be in [0, 1)", o.arch, o.label_smoothing);
 }
 
+// Options that do not fit this network.
+void check_entry(const Entry& entry, const NetworkOptions& o) {
+  if (!entry.resnet && (o.stem != Stem::standard || o.shortcut != Shortcut::standard))
+    fail_usage("network '{}' has no stem or shortcut to choose; leave out --stem and --shortcut", o.arch);
+  const int smallest = entry.info.smallest_size;
+  if (o.input.h < smallest || o.input.w < smallest)
+    fail_usage("network '{}': images of {}x{} are too small; it needs {}x{} or more (--image-size {})",
+               o.arch, o.input.h, o.input.w, smallest, smallest, smallest);
+  const bool grouped = o.gn_channels > 0 || (o.gn_groups > 0 && o.gn_groups != kDefaultGnGroups);
+  if (!entry.has_norm && (o.norm == Norm::batch || grouped))
+    fail_usage("network '{}' has no norm to choose; leave out --norm, --gn-groups and --gn-channels", o.arch);
+}
+
 }  // namespace
 
 std::vector<ArchInfo> architectures() {
@@ -93,11 +124,16 @@ std::vector<ArchInfo> architectures() {
   return list;
 }
 
-TensorId add_norm(Network& network, const NetworkOptions& o, const std::string& name, TensorId x) {
-  if (o.norm == Norm::batch) return network.add(name, "batch_norm", {x});
+TensorId add_norm(Network& network, const NetworkOptions& o, const std::string& name, TensorId x,
+                  double batch_eps) {
+  if (o.norm == Norm::batch)
+    return network.add(name, batch_eps == 1e-5 ? "batch_norm" : fmt::format("batch_norm eps={}", batch_eps),
+                       {x});
   const int channels = network.tensor(x).shape.c;
-  const int groups = std::min(o.gn_groups > 0 ? o.gn_groups : kDefaultGnGroups, channels);
-  const int parts = o.gn_channels > 0 ? o.gn_channels : groups;
+  if (o.gn_channels == 0 && (o.gn_groups == 0 || o.gn_groups == kDefaultGnGroups))
+    return network.add(name, fmt::format("group_norm groups={}", largest_divisor(channels, kDefaultGnGroups)),
+                       {x});
+  const int parts = o.gn_channels > 0 ? o.gn_channels : std::min(o.gn_groups, channels);
   if (channels % parts != 0)
     fail_usage("network '{}', layer '{}': {} {} not divide its {} channels; what divides: {}", o.arch, name,
                parts, o.gn_channels > 0 ? "channels per group (--gn-channels) do" : "groups (--gn-groups) do",
@@ -106,23 +142,25 @@ TensorId add_norm(Network& network, const NetworkOptions& o, const std::string& 
                      {x});
 }
 
-void add_classifier(Network& network, const NetworkOptions& o, TensorId x) {
+void add_classifier(Network& network, const NetworkOptions& o, TensorId x, const Head& head) {
   x = network.add("avgpool", "global_avg_pool", {x});
-  x = network.add("fc", fmt::format("linear out={}", o.classes), {x});
+  if (head.dropout > 0) x = network.add("dropout", fmt::format("dropout rate={}", head.dropout), {x});
+  add_loss(network, o, network.add(head.linear, fmt::format("linear out={}", o.classes), {x}));
+}
+
+void add_loss(Network& network, const NetworkOptions& o, TensorId logits) {
   if (!o.loss) return;
   network.add(
       "loss",
       o.label_smoothing > 0 ? fmt::format("softmax_loss smoothing={}", o.label_smoothing) : "softmax_loss",
-      {x});
+      {logits});
 }
 
 Network make_network(const NetworkOptions& options) {
   check_options(options);
   const Entry& entry = find_entry(options.arch);
-  if (!entry.resnet && (options.stem != Stem::standard || options.shortcut != Shortcut::standard))
-    fail_usage("network '{}' has no stem or shortcut to choose; leave out --stem and --shortcut",
-               options.arch);
-  return entry.resnet ? build_resnet(options, *entry.resnet) : build_small_cnn(options);
+  check_entry(entry, options);
+  return entry.resnet ? build_resnet(options, *entry.resnet) : entry.build(options);
 }
 
 }  // namespace mbs

@@ -1,5 +1,6 @@
 // The networks: each a function from options to a Network, made of single layers (no fused ones). Names of
-// nodes, and so the keys of parameters, are torchvision's.
+// nodes, and so the keys of parameters, are torchvision's; those of inception_v4, which it does not have, are
+// timm's.
 #pragma once
 
 #include <string>
@@ -23,7 +24,9 @@ enum class Stem { standard /* as published for the network */, cifar, imagenet }
 
 /// Groups of a group norm where the options name none: Wu and He, "Group Normalization", 2018, take 32. The
 /// CIFAR networks start at 16 channels, each of which is then a group; of 32 groups, 8 and 16 channels per
-/// group this trains best (docs/results.md).
+/// group this trains best (docs/results.md). Where 32 does not divide the channels, the largest smaller
+/// number that does: 24 groups of the 48 channels and 20 of the 80 channels of Inception-v3, the only such
+/// layers.
 inline constexpr int kDefaultGnGroups = 32;
 
 /// What a network is made from.
@@ -32,20 +35,22 @@ struct NetworkOptions {
   Shape input{32, 32, 3};  ///< of one sample; ArchInfo::input is what the network was published for
   int classes = 10;
   Norm norm = Norm::group;
-  int gn_groups =
-      0;  ///< groups of every group norm, no more than it has channels; at most one of the two is not 0,
+  /// Groups of every group norm, no more than it has channels, which they must divide; only
+  /// kDefaultGnGroups, named or not, gives way where it does not. At most one of the two is not 0.
+  int gn_groups = 0;
   int gn_channels = 0;  ///< channels per group of every group norm; both 0: kDefaultGnGroups
   Shortcut shortcut = Shortcut::standard;
   Stem stem = Stem::standard;
   double label_smoothing = 0;
-  bool loss = true;  ///< false: the last node is `fc`, whose output are the logits
+  bool loss = true;  ///< false: the last node is the last linear layer, whose output are the logits
 };
 
 /// One line of the list of networks.
 struct ArchInfo {
   std::string name;
   std::string summary;
-  Shape input;  ///< of one sample, as published
+  Shape input;        ///< of one sample, as published
+  int smallest_size;  ///< the least height and width of an input
 };
 
 /// All networks, small ones first.

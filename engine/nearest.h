@@ -1,0 +1,12 @@
+// For messages about an unknown name: which known one was probably meant.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace mbs {
+
+/// The name in `known` with the fewest edits from `word`; empty if none is near.
+std::string nearest(const std::string& word, const std::vector<std::string>& known);
+
+}  // namespace mbs
