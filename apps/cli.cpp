@@ -1,15 +1,10 @@
 #include "apps/cli.h"
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
-#include <algorithm>
-#include <functional>
-
+#include "apps/cli_parser.h"
 #include "apps/config.h"
 #include "apps/run_folder.h"
 #include "engine/check.h"
-#include "layers/zoo/zoo.h"
+#include "engine/nearest.h"
 
 namespace mbs {
 namespace {
@@ -25,6 +20,9 @@ usage: mbs COMMAND [options]
   predict   classify image files with a run
   compare   the same training in several orders: time, memory, DRAM bytes, and whether the bits agree
   plan      which blocks share a sub-batch, and the DRAM bytes of a step; no data needed
+  simulate  DRAM bytes, time and energy of a step on the WaveCore accelerator, modelled; no data needed
+  paper     every table and figure of the MBS paper, from the model
+  gemm      cycles, utilization and accesses of one matrix product on a systolic array
   data      list, get and check data sets
   info      instruction set, threads, BLAS and caches of this machine
 
@@ -35,79 +33,6 @@ examples:
 
 `mbs COMMAND --help` shows the options of a command.
 )";
-
-/// CLI11 with its errors turned into ours.
-class Parser {
- public:
-  Parser(const std::string& name, const std::string& what, const std::string& examples)
-      : app_(what, "mbs " + name), name_(name) {
-    app_.footer("examples:\n" + examples);
-    app_.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  }
-
-  /// Adds an option; calls go through the list of apps/options.h.
-  template <class Field>
-  void operator()(const OptionInfo& info, Field& field) {
-    const std::string choices = info.choices;
-    const std::string help = choices.empty() ? info.help : fmt::format("{} ({})", info.help, choices);
-    if constexpr (std::is_same_v<Field, bool>) {
-      const bool has_off = std::string(info.names).find('!') != std::string::npos;
-      app_.add_flag(info.names, field,
-                    has_off ? fmt::format("{} (default: {})", help, field ? "on" : "off") : help);
-    } else {
-      CLI::Option* option = app_.add_option(info.names, field, help)->capture_default_str();
-      if constexpr (std::is_same_v<Field, std::vector<int>> ||
-                    std::is_same_v<Field, std::vector<std::string>>)
-        option->delimiter(',')
-            ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-            ->expected(1)
-            ->allow_extra_args(false);
-    }
-    if constexpr (std::is_arithmetic_v<Field> && !std::is_same_v<Field, bool>)
-      checks_.push_back([info, &field] { check_value(info, static_cast<double>(field)); });
-    if constexpr (std::is_same_v<Field, std::string>)
-      checks_.push_back([info, &field] { check_value(info, field); });
-  }
-
-  CLI::App& app() { return app_; }
-
-  /// Parses; true: help was asked for, and help() is to be printed.
-  bool parse(std::vector<std::string> arguments) {
-    std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
-    try {
-      app_.parse(arguments);
-    } catch (const CLI::CallForHelp&) {
-      return true;
-    } catch (const CLI::ExtrasError&) {
-      unknown(app_.remaining());
-    } catch (const CLI::ParseError& error) {
-      fail_usage("{}; `mbs {} --help` shows the options", error.what(), name_);
-    }
-    for (const auto& check : checks_) check();
-    return false;
-  }
-
-  HelpText help() const { return {app_.help()}; }
-
- private:
-  [[noreturn]] void unknown(const std::vector<std::string>& words) const {
-    for (const std::string& word : words) {
-      if (!word.starts_with("-")) continue;
-      std::vector<std::string> known;
-      for (const CLI::Option* option : app_.get_options())
-        for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
-      const std::string flag = word.substr(0, word.find('=')), near = nearest(flag, known);
-      fail_usage("mbs {} has no option {}{}; `mbs {} --help` shows all", name_, flag,
-                 near.empty() ? "" : "; the nearest is " + near, name_);
-    }
-    fail_usage("mbs {} does not know what to do with '{}'; `mbs {} --help` shows the options", name_,
-               words.empty() ? "" : words.front(), name_);
-  }
-
-  CLI::App app_;
-  std::string name_;
-  std::vector<std::function<void()>> checks_;
-};
 
 /// The options that come from elsewhere: a recipe, a config file, a run that is resumed.
 struct Sources {
@@ -190,13 +115,10 @@ Command parse_predict(const std::vector<std::string>& arguments) {
 
 Command parse_plan(const std::vector<std::string>& arguments) {
   PlanCliOptions o;
-  std::string networks = "\nnetworks:\n";
-  for (const ArchInfo& info : architectures())
-    networks += fmt::format("  {:<11} {}\n", info.name, info.summary);
   Parser parser("plan", "The groups of blocks that share a sub-batch, and the DRAM bytes of a training step.",
                 "  mbs plan resnet50 --order mbs2 --batch-size 32 --buffer 10MiB\n  mbs plan resnet20 "
                 "--order mbs1 --json\n" +
-                    networks);
+                    network_list());
   parser.app().add_option("network,--arch,-a,--model", o.arch, "network");
   parser({"--order", "baseline, mbs-fs, mbs1 or mbs2"}, o.order);
   parser({"--batch-size,-b", "images of one update", 1, 1e6}, o.batch_size);
@@ -295,8 +217,10 @@ Command parse_command_line(const std::vector<std::string>& arguments) {
     return HelpText{kOverview};
   using Parse = Command (*)(const std::vector<std::string>&);
   const std::vector<std::pair<std::string, Parse>> commands = {
-      {"train", parse_train}, {"eval", parse_eval}, {"predict", parse_predict}, {"compare", parse_compare},
-      {"plan", parse_plan},   {"data", parse_data}, {"info", parse_info},       {"demo", parse_demo}};
+      {"train", parse_train},     {"eval", parse_eval}, {"predict", parse_predict},
+      {"compare", parse_compare}, {"plan", parse_plan}, {"simulate", parse_simulate},
+      {"paper", parse_paper},     {"gemm", parse_gemm}, {"data", parse_data},
+      {"info", parse_info},       {"demo", parse_demo}};
   std::vector<std::string> names;
   for (const auto& [name, parse] : commands) {
     if (arguments[0] == name) return parse({arguments.begin() + 1, arguments.end()});

@@ -17,6 +17,7 @@
 
 #include "apps/table.h"
 #include "engine/check.h"
+#include "engine/nearest.h"
 
 namespace mbs {
 namespace {
@@ -302,30 +303,6 @@ aug = "standard"
   const auto found = texts.find(name);
   if (found == texts.end()) fail_usage("--recipe is '{}'; it must be one of: he2016, fast, demo", name);
   return parse_toml(found->second, "recipe " + name);
-}
-
-std::string nearest(const std::string& word, const std::vector<std::string>& known) {
-  std::string best;
-  size_t best_edits = word.size() / 2 + 2;
-  for (const std::string& candidate : known) {
-    // Levenshtein distance, one row at a time.
-    std::vector<size_t> row(candidate.size() + 1);
-    for (size_t j = 0; j < row.size(); ++j) row[j] = j;
-    for (size_t i = 0; i < word.size(); ++i) {
-      size_t diagonal = row[0];
-      row[0] = i + 1;
-      for (size_t j = 0; j < candidate.size(); ++j) {
-        const size_t replace = diagonal + (word[i] == candidate[j] ? 0 : 1);
-        diagonal = row[j + 1];
-        row[j + 1] = std::min({replace, row[j] + 1, row[j + 1] + 1});
-      }
-    }
-    if (row.back() < best_edits) {
-      best_edits = row.back();
-      best = candidate;
-    }
-  }
-  return best;
 }
 
 }  // namespace mbs

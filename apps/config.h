@@ -37,7 +37,4 @@ std::string read_text_file(const std::string& path);
 /// epochs.
 Settings recipe(const std::string& name);
 
-/// The name in `known` with the fewest edits from `word`; empty if none is near.
-std::string nearest(const std::string& word, const std::vector<std::string>& known);
-
 }  // namespace mbs

@@ -25,6 +25,9 @@ struct Dispatch {
   int operator()(const PredictOptions& options) const { return run_predict(options); }
   int operator()(const PlanCliOptions& options) const { return run_plan(options); }
   int operator()(const CompareOptions& options) const { return run_compare(options); }
+  int operator()(const SimulateOptions& options) const { return run_simulate(options); }
+  int operator()(const PaperOptions& options) const { return run_paper(options); }
+  int operator()(const GemmOptions& options) const { return run_gemm(options); }
   int operator()(const DataOptions& options) const { return run_data(options); }
   int operator()(const InfoOptions& options) const { return run_info(options); }
   int operator()(const DemoOptions& options) const { return run_demo(options); }

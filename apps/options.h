@@ -97,6 +97,34 @@ struct DataOptions {
   bool json = false;
 };
 
+/// `mbs simulate`.
+struct SimulateOptions {
+  std::vector<std::string> networks, configurations = {"all"};
+  std::vector<int> batch_sizes;                ///< per core; empty: the default of each network
+  std::vector<std::string> buffers, memories;  ///< empty: the machine's
+  std::string machine = "wavecore", accounting = "paper", grouping = "greedy", overlap = "layer";
+  int chip_cores = 0;  ///< 0: the machine's
+  int chips = 1;
+  bool per_layer = false, roofline = false, print_machine = false;
+  bool json = false, csv = false;
+};
+
+/// `mbs paper`.
+struct PaperOptions {
+  std::string out;  ///< a folder; empty: print
+  std::string machine = "wavecore", accounting = "paper", grouping = "greedy", overlap = "layer";
+  bool json = false, csv = false;
+};
+
+/// `mbs gemm`.
+struct GemmOptions {
+  int64_t m = 0, n = 0, k = 0;
+  std::string dataflow = "ws", cycles = "all";
+  int rows = 128, cols = 128, tile_rows = 0;  ///< tile_rows 0: no limit
+  std::string buffer = "10MiB";
+  bool json = false, csv = false;
+};
+
 struct InfoOptions {
   bool json = false;
 };

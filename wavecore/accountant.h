@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <numeric>
 #include <set>
 #include <utility>
 
@@ -28,6 +29,10 @@ class Accountant : public Recorder {
   /// DRAM bytes since the last reset(), rounded up to whole bytes once per class and direction.
   Traffic traffic() const;
   void reset();
+
+  /// DRAM bits since the last reset(), of all classes: what an event adds to them is its share of traffic().
+  int64_t read_bits() const { return std::accumulate(read_bits_.begin(), read_bits_.end(), int64_t{0}); }
+  int64_t write_bits() const { return std::accumulate(write_bits_.begin(), write_bits_.end(), int64_t{0}); }
 
  private:
   bool kept(const Operand&) const;
