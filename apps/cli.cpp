@@ -120,7 +120,11 @@ Command parse_plan(const std::vector<std::string>& arguments) {
                 "--order mbs1 --json\n" +
                     network_list());
   parser.app().add_option("network,--arch,-a,--model", o.arch, "network");
-  parser({"--order", "baseline, mbs-fs, mbs1 or mbs2"}, o.order);
+  parser({"--order", "baseline, il, mbs-fs, mbs1, mbs2 or mbs-r"}, o.order);
+  parser({"--grouping",
+          "which blocks share a sub-batch: greedy as published, or the best of all contiguous groupings", 0,
+          0, "greedy|optimal"},
+         o.grouping);
   parser({"--batch-size,-b", "images of one update", 1, 1e6}, o.batch_size);
   parser({"--cores", "data-parallel cores that share the batch", 1, 4096}, o.cores);
   parser({"--classes", "classes; 0: 10, or 1000 for an ImageNet network", 0, 1e6}, o.classes);
@@ -145,7 +149,7 @@ Command parse_compare(const std::vector<std::string>& arguments) {
       "and whether the weights are bit-identical after every step (exit code 1 if not).",
       "  mbs compare --arch resnet20 --dataset fashion-mnist --orders baseline,mbs1,mbs2 --steps 20\n"
       "  mbs compare --epochs 2 --limit-train 6000 --with-bn --json\n");
-  parser({"--orders", "orders, separated by commas: baseline, mbs-fs, mbs1, mbs2"}, o.orders);
+  parser({"--orders", "orders, separated by commas: baseline, il, mbs-fs, mbs1, mbs2, mbs-r"}, o.orders);
   parser({"--arch,-a,--model", "network"}, o.experiment.arch);
   parser({"--steps", "updates to compare", 1, 1e9}, o.experiment.steps);
   parser({"--epochs", "whole epochs instead of --steps, with validation after each", 1, 1e6},

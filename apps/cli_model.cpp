@@ -9,8 +9,7 @@ template <class Options>
 void add_model(Parser& parser, Options& o) {
   parser({"--machine", "wavecore, or a JSON file (`mbs simulate --print-machine` prints one to start from)"},
          o.machine);
-  parser({"--accounting", "counting rules (docs/accounting.md)", 0, 0, "paper|conservative|fused"},
-         o.accounting);
+  parser({"--accounting", kAccountingHelp}, o.accounting);
   parser({"--grouping",
           "which blocks share a sub-batch: greedy as published, or the best of all contiguous groupings", 0,
           0, "greedy|optimal"},

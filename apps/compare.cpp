@@ -28,6 +28,8 @@ Json to_json(const Comparison& comparison) {
                {"peak_rss_bytes", run.peak_rss_bytes},
                {"dram_bytes_per_step", run.dram.total_bytes()},
                {"dram_bytes_by_class", traffic_to_json(run.dram)},
+               {"modelled_step_seconds", run.modelled_seconds},
+               {"modelled_energy_joules", run.modelled_joules},
                {"losses", run.losses},
                {"weights_hash", run.weights_hash},
                {"epochs", Json::array()}};
@@ -42,15 +44,20 @@ Json to_json(const Comparison& comparison) {
 }
 
 Table csv_table(const Comparison& comparison) {
-  Table table{{"order", "seconds_per_step", "images_per_second", "peak_rss_bytes", "dram_bytes_per_step"},
+  Table table{{"order", "seconds_per_step", "images_per_second", "peak_rss_bytes", "dram_bytes_per_step",
+               "modelled_step_seconds", "modelled_energy_joules"},
               {}};
   for (const char* name : kTrafficClassNames) table.header.push_back(fmt::format("dram_bytes_{}", name));
   table.header.insert(table.header.end(), {"last_loss", "weights_hash"});
   for (const OrderResult& run : comparison.runs) {
     auto& row = table.rows.emplace_back();
-    row = {run.order, fmt::format("{:.6f}", run.seconds_per_step),
-           fmt::format("{:.2f}", run.images_per_second), std::to_string(run.peak_rss_bytes),
-           std::to_string(run.dram.total_bytes())};
+    row = {run.order,
+           fmt::format("{:.6f}", run.seconds_per_step),
+           fmt::format("{:.2f}", run.images_per_second),
+           std::to_string(run.peak_rss_bytes),
+           std::to_string(run.dram.total_bytes()),
+           fmt::format("{:.9f}", run.modelled_seconds),
+           fmt::format("{:.9f}", run.modelled_joules)};
     for (size_t c = 0; c < kTrafficClasses; ++c)
       row.push_back(std::to_string(run.dram.class_bytes(static_cast<TrafficClass>(c))));
     row.insert(row.end(), {fmt::format("{:.6f}", run.losses.back()), run.weights_hash});
@@ -59,7 +66,7 @@ Table csv_table(const Comparison& comparison) {
 }
 
 Table traffic_table(const Comparison& comparison) {
-  Table table{{"DRAM bytes of a step"}, {}};
+  Table table{{"DRAM bytes of a step, and the machine model"}, {}};
   for (const OrderResult& run : comparison.runs) table.header.push_back(run.order);
   const auto add = [&](const std::string& name, const auto& bytes_of) {
     auto& row = table.rows.emplace_back(std::vector<std::string>{name});
@@ -68,6 +75,12 @@ Table traffic_table(const Comparison& comparison) {
   for (size_t c = 0; c < kTrafficClasses; ++c)
     add(kTrafficClassNames[c], [&](const Traffic& t) { return t.class_bytes(static_cast<TrafficClass>(c)); });
   add("all", [](const Traffic& t) { return t.total_bytes(); });
+  auto& seconds = table.rows.emplace_back(std::vector<std::string>{"modelled step"});
+  for (const OrderResult& run : comparison.runs)
+    seconds.push_back(fmt::format("{:.3f} ms", run.modelled_seconds * 1e3));
+  auto& joules = table.rows.emplace_back(std::vector<std::string>{"modelled energy"});
+  for (const OrderResult& run : comparison.runs)
+    joules.push_back(fmt::format("{:.4f} J", run.modelled_joules));
   return table;
 }
 

@@ -91,10 +91,12 @@ void work(const ExperimentOptions& options, const WorkerPipes& pipes) {
     }
     answer(pipes.answers, report);
   }
-  const Traffic traffic = trainer.counted_traffic();
+  const StepCost modelled = trainer.modelled_step();
   answer(pipes.answers, {{"peak_rss_bytes", peak_rss_bytes()},
-                         {"dram_read", traffic.read_bytes},
-                         {"dram_written", traffic.write_bytes}});
+                         {"dram_read", modelled.traffic.read_bytes},
+                         {"dram_written", modelled.traffic.write_bytes},
+                         {"modelled_seconds", modelled.seconds},
+                         {"modelled_joules", modelled.energy.total()}});
 }
 
 }  // namespace

@@ -213,6 +213,8 @@ struct Race {
       run.peak_rss_bytes = last["peak_rss_bytes"].get<int64_t>();
       run.dram.read_bytes = last["dram_read"].get<decltype(run.dram.read_bytes)>();
       run.dram.write_bytes = last["dram_written"].get<decltype(run.dram.write_bytes)>();
+      run.modelled_seconds = last["modelled_seconds"].get<double>();
+      run.modelled_joules = last["modelled_joules"].get<double>();
       run.seconds_per_step = median(seconds[w]);
       run.images_per_second = options.experiment.batch_size / run.seconds_per_step;
       run.weights_hash = fmt::format("{:016x}", fnv1a(workers[w]->weights()));

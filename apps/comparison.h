@@ -22,9 +22,10 @@ struct OrderResult {
   bool in_verdict = true;       ///< its weights must agree with the others
   double seconds_per_step = 0;  ///< median
   double images_per_second = 0;
-  int64_t peak_rss_bytes = 0;  ///< of its process, data set included
-  Traffic dram;                ///< of the last step, counted from its kernel calls
-  std::vector<double> losses;  ///< mean over the batch, by step
+  int64_t peak_rss_bytes = 0;                        ///< of its process, data set included
+  Traffic dram;                                      ///< of the last step, counted from its kernel calls
+  double modelled_seconds = 0, modelled_joules = 0;  ///< of the last step, on the modelled machine
+  std::vector<double> losses;                        ///< mean over the batch, by step
   std::vector<EpochResult> epochs;
   std::string weights_hash;  ///< FNV-1a of the weights after the last step
 };

@@ -10,6 +10,7 @@
 #include "engine/data_parallel.h"
 #include "engine/gemm.h"
 #include "engine/parallel.h"
+#include "layers/fusion.h"
 #include "layers/kernels/kernel_set.h"
 
 namespace mbs {
@@ -122,13 +123,18 @@ Plan plan_share(const Network& network, const std::string& order, int batch, int
   options.batch = (batch + cores - 1) / cores;  // the largest share
   options.buffer_bytes = choice.buffer_bytes;
   options.rules = choice.rules;
+  options.grouping = choice.grouping;
   if (choice.automatic)
     options.buffer_bytes = std::max(options.buffer_bytes, smallest_buffer_bytes(network, options));
   return make_plan(network, options);
 }
 
+Network as_counted(const Network& network, const TrafficRules& rules) {
+  return rules.fused ? fuse_relu(network) : network;
+}
+
 CountingRules counting_rules(const TrafficRules& rules) {
-  return {rules.feature_bits, rules.partial_sum_bits, rules.pool_index_bits};
+  return {rules.feature_bits, rules.partial_sum_bits, rules.pool_index_bits, rules.max_sweeps};
 }
 
 Traffic predicted_step_traffic(const Network& network, const Plan& plan, int batch, int cores) {
@@ -191,6 +197,7 @@ std::unique_ptr<const Experiment> make_experiment(const ExperimentOptions& given
   parse_order(options.order);
   const PlanChoice choice = plan_choice(options.buffer, options.accounting);
   choose_kernels(options.kernels);
+  Machine machine = load_machine(options.modelled);
 
   Data data = load_data(options, progress);
   options.image_size = data.splits.train.shape.h;
@@ -207,10 +214,13 @@ std::unique_ptr<const Experiment> make_experiment(const ExperimentOptions& given
     for (size_t i = 0; i < train.size(); ++i) train[i] = first[i % first.size()];
   }
   Network network =
-      make_network(network_options(options, data.splits.train.shape, data.splits.train.classes()));
+      as_counted(make_network(network_options(options, data.splits.train.shape, data.splits.train.classes())),
+                 choice.rules);
   Plan plan = plan_share(network, options.order, options.batch_size, options.cores, choice);
-  return std::make_unique<const Experiment>(
-      Experiment{options, std::move(data), std::move(network), std::move(plan), choice.note});
+  machine.chip_cores = options.cores;
+  machine.global_buffer_bytes = plan.buffer_bytes;
+  return std::make_unique<const Experiment>(Experiment{options, std::move(data), std::move(network),
+                                                       std::move(plan), choice.note, std::move(machine)});
 }
 
 }  // namespace mbs

@@ -14,7 +14,7 @@
 #include "engine/optimizer.h"
 #include "layers/zoo/zoo.h"
 #include "mbs/planner.h"
-#include "wavecore/accountant.h"
+#include "wavecore/simulator.h"
 
 namespace mbs {
 
@@ -43,12 +43,16 @@ struct PlanChoice {
   TrafficRules rules;
   bool automatic = false;  ///< the buffer may be enlarged to what one sample of the network needs
   std::string note;        ///< how the buffer was chosen; empty if it was given
+  Grouping grouping = Grouping::greedy;
 };
 PlanChoice plan_choice(const std::string& buffer, const std::string& accounting);
 
 /// A plan of the largest share of a batch that a core gets. Error (usage): fewer samples than cores.
 Plan plan_share(const Network& network, const std::string& order, int batch, int cores,
                 const PlanChoice& choice);
+
+/// The network that is planned, run and counted under the rules: fused or not.
+Network as_counted(const Network& network, const TrafficRules& rules);
 
 /// The part of the rules that the accountant of the WaveCore model needs.
 CountingRules counting_rules(const TrafficRules& rules);
@@ -63,6 +67,7 @@ struct Experiment {
   Network network;
   Plan plan;
   std::string buffer_note;
+  Machine machine;  ///< what is modelled: --machine with the cores of this run and the buffer of its plan
 
   int cores() const { return options.cores; }
   int classes() const { return data.splits.train.classes(); }

@@ -9,6 +9,11 @@
 
 namespace mbs {
 
+inline constexpr const char* kAccountingHelp =
+    "counting rules of the WaveCore model (docs/accounting.md): paper, conservative or fused (norm + ReLU "
+    "run as one "
+    "layer), and switches: paper,space=out-of-place,partial-sum-bits=32,feature-bits=16,fusion=none,sweeps=2";
+
 /// How one option is spelled and what it may be.
 struct OptionInfo {
   const char* names;  ///< "--arch,-a,--model"; a switch: "--flip,!--no-flip". The first one, without dashes,
@@ -35,6 +40,7 @@ struct ExperimentOptions {
   double label_smoothing = 0;
 
   std::string order = "mbs2", buffer = "auto", accounting = "paper", kernels = "auto";
+  std::string modelled = "wavecore";
   int batch_size = 128;
   int cores = 0, threads = 0;
   bool mirror = true;
@@ -75,7 +81,7 @@ struct PredictOptions {
 };
 
 struct PlanCliOptions {
-  std::string arch, order = "mbs2", buffer = "10MiB", accounting = "paper";
+  std::string arch, order = "mbs2", buffer = "10MiB", accounting = "paper", grouping = "greedy";
   std::string norm = "gn", shortcut = "auto", stem = "auto";
   int gn_groups = 0, gn_channels = 0;
   int batch_size = 32, cores = 1, classes = 0, image_size = 0;
@@ -172,9 +178,7 @@ void order(Options& o, Visit&& visit) {
          "on-chip buffer of one core that sub-batches are planned for: 10MiB, 512KiB, ...; auto: the "
          "level 2 cache of this machine, with 32-bit features"},
         o.buffer);
-  visit({"--accounting", "counting rules of the WaveCore model (docs/accounting.md)", 0, 0,
-         "paper|conservative|fused"},
-        o.accounting);
+  visit({"--accounting", kAccountingHelp}, o.accounting);
 }
 
 template <class Visit>
@@ -185,6 +189,7 @@ void machine(ExperimentOptions& o, Visit&& visit) {
   visit({"--cores", "data-parallel cores, part of what the result depends on; 0: hardware threads", 0, 4096},
         o.cores);
   visit({"--threads,-j", "threads, never part of the result; 0: one per core", 0, 4096}, o.threads);
+  visit({"--machine", "the modelled accelerator: wavecore, or a JSON file (docs/wavecore.md)"}, o.modelled);
   visit({"--kernels", "convolution kernels: direct = SIMD, gemm = im2col and OpenBLAS", 0, 0,
          "auto|direct|gemm"},
         o.kernels);
@@ -210,7 +215,7 @@ template <class Visit>
 void run(TrainOptions& o, Visit&& visit) {
   visit({"--arch,-a,--model", "network: small_cnn, resnet20, resnet50, ... (`mbs plan --help` lists all)"},
         o.experiment.arch);
-  visit({"--order", "baseline, mbs-fs, mbs1 or mbs2"}, o.experiment.order);
+  visit({"--order", "baseline, il, mbs-fs, mbs1, mbs2 or mbs-r"}, o.experiment.order);
   visit({"--epochs", "times over the training images", 1, 1e6}, o.experiment.epochs);
   visit({"--steps", "stop after N updates instead of --epochs; 0: off", 0, 1e12}, o.experiment.steps);
   visit({"--mirror,!--no-mirror", "count every kernel call in the WaveCore model; never part of the result"},

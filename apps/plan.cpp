@@ -40,8 +40,9 @@ Table csv_table(const Network& network, const Plan& plan) {
 }  // namespace
 
 int run_plan(const PlanCliOptions& options) {
-  const Network network = network_of(options);
-  const PlanChoice choice = plan_choice(options.buffer, options.accounting);
+  PlanChoice choice = plan_choice(options.buffer, options.accounting);
+  choice.grouping = parse_grouping(options.grouping);
+  const Network network = as_counted(network_of(options), choice.rules);
   const Plan plan = plan_share(network, options.order, options.batch_size, options.cores, choice);
   if (options.json) {
     fmt::print("{}\n", plan_to_json(network, plan).dump(2));

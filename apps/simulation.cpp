@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "apps/experiment.h"
 #include "engine/check.h"
 #include "engine/program.h"
 #include "layers/fusion.h"
@@ -15,20 +16,6 @@ namespace mbs {
 namespace {
 
 const char* phase_name(Phase phase) { return phase == Phase::forward ? "forward" : "backward"; }
-
-CountingRules counting_rules_of(const TrafficRules& rules) {
-  return {rules.feature_bits, rules.partial_sum_bits, rules.pool_index_bits};
-}
-
-nlohmann::ordered_json energy_to_json(const Energy& energy) {
-  return {{"dram", energy.dram},
-          {"mac", energy.mac},
-          {"global_buffer", energy.global_buffer},
-          {"local_buffer", energy.local_buffer},
-          {"vector", energy.vector},
-          {"static", energy.idle},
-          {"total", energy.total()}};
-}
 
 nlohmann::ordered_json seconds_to_json(const PartSeconds& seconds) {
   return {{"array", seconds.array}, {"vector", seconds.vector}, {"dram", seconds.dram}};
@@ -41,6 +28,16 @@ int64_t sum(const std::array<int64_t, kTrafficClasses>& bytes) {
 }
 
 }  // namespace
+
+nlohmann::ordered_json energy_to_json(const Energy& energy) {
+  return {{"dram", energy.dram},
+          {"mac", energy.mac},
+          {"global_buffer", energy.global_buffer},
+          {"local_buffer", energy.local_buffer},
+          {"vector", energy.vector},
+          {"static", energy.idle},
+          {"total", energy.total()}};
+}
 
 std::vector<std::string> deep_networks() {
   return {"resnet50", "resnet101", "resnet152", "inception_v3", "inception_v4"};
@@ -61,8 +58,7 @@ Network published_network(const std::string& name, const TrafficRules& rules) {
     if (info.name == name) options.input = info.input;
   options.classes = options.input.h > 64 ? 1000 : 10;
   Network network = make_network(options);
-  if (rules.name == "fused") return fuse_relu(network);
-  return network;
+  return as_counted(network, rules);
 }
 
 Plan plan_step(const Network& network, const Configuration& configuration, const Scenario& scenario) {
@@ -107,7 +103,7 @@ SimulatedStep simulate(const Network& network, const Configuration& configuratio
                      traffic_bounds(network, configuration, scenario),
                      {},
                      {}};
-  Simulator simulator(scenario.machine, counting_rules_of(scenario.rules), configuration.double_buffering);
+  Simulator simulator(scenario.machine, counting_rules(scenario.rules), configuration.double_buffering);
   folded_dry_run(network, step.plan.schedule, scenario.batch_per_core, simulator);
   step.work = simulator.work();
   CHECK(step.work.traffic == step.plan.predicted, "{} {}: {} bytes counted, {} predicted", network.name(),

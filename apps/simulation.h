@@ -77,6 +77,9 @@ int64_t gradient_exchange_bytes(const Network& network, const TrafficRules& rule
 /// Names of the blocks that do not fit the buffer with one sample, and run layer by layer.
 std::vector<std::string> spilled_names(const Network& network, const Plan& plan);
 
+/// Joules by part.
+nlohmann::ordered_json energy_to_json(const Energy& energy);
+
 /// The row of a step with all its figures. Bytes, seconds and joules are of the chip and one step;
 /// array_cycles are of one of its cores, which work side by side. `baseline` may be null.
 nlohmann::ordered_json step_to_json(const Network& network, const SimulatedStep& step,

@@ -11,6 +11,7 @@
 #include "apps/banner.h"
 #include "apps/commands.h"
 #include "apps/config.h"
+#include "apps/simulation.h"
 #include "apps/stop_signal.h"
 #include "apps/table.h"
 #include "apps/train_loop.h"
@@ -29,9 +30,9 @@ struct SeedResult {
 };
 
 /// What may differ when a run is continued: how long it is, and what its bits do not depend on.
-constexpr std::array kMayChange = {"epochs",       "steps",      "threads", "order",
-                                   "buffer",       "accounting", "mirror",  "target-acc",
-                                   "log-interval", "progress",   "data-dir"};
+constexpr std::array kMayChange = {"epochs",     "steps",        "threads",  "order",
+                                   "buffer",     "accounting",   "mirror",   "machine",
+                                   "target-acc", "log-interval", "progress", "data-dir"};
 
 void check_same_run(const TrainOptions& options, const std::string& folder) {
   const Settings was = settings_of(read_run_options(folder)), is = settings_of(options);
@@ -107,13 +108,20 @@ SeedResult summarize(const TrainOptions& options, const Experiment& e, const Tra
 
   const Traffic predicted = predicted_step_traffic(e.network, e.plan, e.options.batch_size, e.cores());
   log["dram_bytes_predicted"] = predicted.total_bytes();
-  const Traffic counted = trainer.counted_traffic();
-  if (counted.total_bytes() > 0) {
-    log["dram_bytes_per_step"] = counted.total_bytes();
-    log["dram_bytes_by_class"] = traffic_to_json(counted);
+  const StepCost modelled = trainer.modelled_step();
+  if (const int64_t counted = modelled.traffic.total_bytes(); counted > 0) {
+    log["dram_bytes_per_step"] = counted;
+    log["dram_bytes_by_class"] = traffic_to_json(modelled.traffic);
+    log["machine"] = e.machine.name;
+    log["modelled_step_seconds"] = modelled.seconds;
+    log["modelled_energy_joules"] = energy_to_json(modelled.energy);
     display.line(fmt::format(
         "DRAM      {} in the last step, counted from its kernel calls; {} predicted ({} counting)",
-        decimal_bytes(counted.total_bytes()), decimal_bytes(predicted.total_bytes()), e.plan.rules.name));
+        decimal_bytes(counted), decimal_bytes(predicted.total_bytes()), e.plan.rules.name));
+    display.line(
+        fmt::format("model     {:.3f} ms and {:.4f} J a step on {} with {} cores and {}, bound by {}",
+                    modelled.seconds * 1e3, modelled.energy.total(), e.machine.name, e.machine.chip_cores,
+                    e.machine.memory.name, kBoundNames[static_cast<size_t>(modelled.bound())]));
   }
   display.line(fmt::format("files     {}", folder));
   loop.log(log.dump());

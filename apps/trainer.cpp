@@ -57,8 +57,9 @@ Trainer::Trainer(const Experiment& e)
       cores_(e.network, e.plan.schedule, e.options.batch_size, e.options.cores, e.options.threads),
       evaluator_(e.network, e.options.threads) {
   if (!e.options.mirror) return;
-  accountants_.assign(static_cast<size_t>(e.options.cores), Accountant(counting_rules(e.plan.rules)));
-  for (Accountant& accountant : accountants_) recorders_.push_back(&accountant);
+  simulators_.assign(static_cast<size_t>(e.options.cores),
+                     Simulator(e.machine, counting_rules(e.plan.rules), true));
+  for (Simulator& simulator : simulators_) recorders_.push_back(&simulator);
 }
 
 void Trainer::restore(TrainState state) {
@@ -75,7 +76,7 @@ TrainState Trainer::state() const {
 }
 
 BatchResult Trainer::step(const LoadedBatch& batch, int64_t step, double lr) {
-  for (Accountant& accountant : accountants_) accountant.reset();
+  for (Simulator& simulator : simulators_) simulator.reset();
   const StepKey key{static_cast<uint64_t>(experiment_.options.seed), static_cast<uint64_t>(step)};
   const BatchResult result = cores_.step({batch.samples(), batch.images, batch.labels.data()}, key,
                                          state_.params, state_.states, recorders_);
@@ -87,10 +88,13 @@ Evaluation Trainer::evaluate(const Dataset& dataset, std::span<const int> indice
   return evaluator_.evaluate(dataset, indices, experiment_.data.normalization, state_);
 }
 
-Traffic Trainer::counted_traffic() const {
-  Traffic sum;
-  for (const Accountant& accountant : accountants_) sum += accountant.traffic();
-  return sum;
+StepCost Trainer::modelled_step() const {
+  if (simulators_.empty()) return {};
+  // Shares differ by a sample at most, and the first one is among the largest.
+  StepCost cost = step_cost(experiment_.machine, simulators_.front().work(), Overlap::layer);
+  cost.traffic = {};
+  for (const Simulator& simulator : simulators_) cost.traffic += simulator.work().traffic;
+  return cost;
 }
 
 }  // namespace mbs

@@ -49,8 +49,9 @@ class Trainer {
 
   Evaluation evaluate(const Dataset& dataset, std::span<const int> indices);
 
-  /// DRAM bytes of the last step of all cores, counted from its kernel calls; all 0 with --no-mirror.
-  Traffic counted_traffic() const;
+  /// What the last step cost on the modelled machine, from its kernel calls; all 0 with --no-mirror. DRAM
+  /// bytes are the sum of all cores; time and energy are those of cores that all have the largest share.
+  StepCost modelled_step() const;
   std::span<const real> params() const { return state_.params; }
   int64_t planned_bytes() const { return cores_.planned_bytes(); }
 
@@ -60,7 +61,7 @@ class Trainer {
   Sgd sgd_;
   DataParallel cores_;
   Evaluator evaluator_;
-  std::vector<Accountant> accountants_;  // one per core
+  std::vector<Simulator> simulators_;  // one per core
   std::vector<Recorder*> recorders_;
 };
 

@@ -47,6 +47,10 @@ struct Field {
     return json.get<int64_t>();
   }
   int small_integer(int min, int max) const { return static_cast<int>(integer(min, max)); }
+  bool boolean() const {
+    if (!json.is_boolean()) fail("plan: '{}' must be true or false", path);
+    return json.get<bool>();
+  }
   std::string text() const {
     if (!json.is_string()) fail("plan: '{}' must be a text", path);
     return json.get<std::string>();
@@ -79,6 +83,8 @@ TrafficRules read_rules(const Field& root) {
   rules.feature_bits = root.at("feature_bits").small_integer(1, 64);
   rules.partial_sum_bits = root.at("partial_sum_bits").small_integer(1, 64);
   rules.pool_index_bits = root.at("pool_index_bits").small_integer(1, 64);
+  rules.max_sweeps = root.at("max_sweeps").small_integer(1, 2);
+  rules.fused = root.at("fused").boolean();
   return rules;
 }
 
@@ -159,6 +165,8 @@ Json plan_to_json(const Network& network, const Plan& plan) {
   json["feature_bits"] = plan.rules.feature_bits;
   json["partial_sum_bits"] = plan.rules.partial_sum_bits;
   json["pool_index_bits"] = plan.rules.pool_index_bits;
+  json["max_sweeps"] = plan.rules.max_sweeps;
+  json["fused"] = plan.rules.fused;
   json["dram_bytes_per_step"] = plan.predicted.total_bytes();
   json["dram_bytes_by_class"] = traffic_to_json(plan.predicted);
   json["groups"] = Json::array();

@@ -18,7 +18,8 @@ namespace mbs {
 ///   and (hold)
 ///                         stored values that are read more than once; never less than footprint_elems
 ///   + for every earlier block of the group: its output, and (hold) the stored values that it was made from
-///   + (hold) b's own stored values, if b's output is made again too, or what the making of the others passes through
+///   + (hold) b's own stored values, if b's output is made again too, or what the making of the others passes
+///   through
 ///     if that is more.
 /// `backward` is Reuse::group or Reuse::hold. Under group, values stream from DRAM for each use, and one that
 /// is made again for the very next call is made on the way: norm and ReLU are element-wise once the

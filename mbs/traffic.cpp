@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <sstream>
 
 #include "engine/check.h"
 #include "mbs/traffic_terms.h"
@@ -14,8 +16,45 @@ namespace {
 const TrafficRules kPresets[] = {
     {"paper", Space::in_place, 16, 16, 8},
     {"conservative", Space::out_of_place, 16, 32, 8},
-    {"fused", Space::out_of_place, 16, 32, 8},
+    {"fused", Space::out_of_place, 16, 32, 8, 2, true},
 };
+
+// One switch of an accounting, "space=in-place".
+void apply_switch(const std::string& word, const std::string& accounting, TrafficRules& rules) {
+  const size_t equals = std::min(word.find('='), word.size());
+  const std::string key = word.substr(0, equals), value = word.substr(std::min(equals + 1, word.size()));
+  const auto choice = [&](const char* no, const char* yes) {
+    if (value != no && value != yes)
+      fail_usage("accounting '{}': {} is '{}'; it must be {} or {}", accounting, key, value, no, yes);
+    return value == yes;
+  };
+  const auto number = [&](int most) {
+    int n = 0;
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), n);
+    if (error != std::errc() || end != value.data() + value.size() || n < 1 || n > most)
+      fail_usage("accounting '{}': {} is '{}'; it must be a whole number from 1 to {}", accounting, key,
+                 value, most);
+    return n;
+  };
+  if (key == "space")
+    rules.space = choice("out-of-place", "in-place") ? Space::in_place : Space::out_of_place;
+  else if (key == "fusion")
+    rules.fused = choice("none", "norm-relu");
+  else if (key == "feature-bits")
+    rules.feature_bits = number(64);
+  else if (key == "partial-sum-bits")
+    rules.partial_sum_bits = number(64);
+  else if (key == "pool-index-bits")
+    rules.pool_index_bits = number(64);
+  else if (key == "sweeps")
+    rules.max_sweeps = number(2);
+  else
+    fail_usage(
+        "accounting '{}' has no switch '{}'; there are space, fusion, feature-bits, partial-sum-bits, "
+        "pool-index-bits "
+        "and sweeps",
+        accounting, key);
+}
 
 // In which pass of each direction a node runs.
 using PassOf = std::array<std::vector<int>, 2>;
@@ -64,10 +103,18 @@ int64_t times(TrafficTerm::Per per, const Pass& pass, int batch) {
 
 }  // namespace
 
-TrafficRules traffic_rules(const std::string& name) {
-  for (const TrafficRules& preset : kPresets)
-    if (preset.name == name) return preset;
-  fail_usage("unknown accounting '{}'; there are {}", name, fmt::join(traffic_rules_names(), ", "));
+TrafficRules traffic_rules(const std::string& text) {
+  std::istringstream words(text);
+  std::string word;
+  std::getline(words, word, ',');
+  const auto preset =
+      std::find_if(std::begin(kPresets), std::end(kPresets), [&](const auto& p) { return p.name == word; });
+  if (preset == std::end(kPresets))
+    fail_usage("unknown accounting '{}'; there are {}", word, fmt::join(traffic_rules_names(), ", "));
+  TrafficRules rules = *preset;
+  while (std::getline(words, word, ',')) apply_switch(word, text, rules);
+  rules.name = text;
+  return rules;
 }
 
 std::vector<std::string> traffic_rules_names() {

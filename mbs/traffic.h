@@ -20,14 +20,19 @@ struct TrafficRules {
   int feature_bits = 16;      ///< features, their gradients, and weights
   int partial_sum_bits = 16;  ///< weight gradients
   int pool_index_bits = 8;    ///< per output element of a max pooling
+  int max_sweeps = 2;         ///< how often a layer that keeps nothing on chip may go over an operand at most
+  bool fused =
+      false;  ///< norm + ReLU, and add + ReLU, are one layer: the network is fused before it is planned
 
   bool operator==(const TrafficRules&) const = default;
 };
 
-/// The presets: paper (in place, 16-bit partial sums), conservative (out of place, 32 bit), and fused (the
-/// same as conservative, for networks whose norm + ReLU are one layer). Error (usage): another name; lists
-/// them.
-TrafficRules traffic_rules(const std::string& name);
+/// A preset, and switches that differ from it: "conservative",
+/// "paper,space=out-of-place,partial-sum-bits=32". Presets: paper (in place, 16-bit partial sums),
+/// conservative (out of place, 32 bit), and fused (as conservative, norm + ReLU as one layer). Switches:
+/// space=in-place|out-of-place, fusion=none|norm-relu, feature-bits=N, partial-sum-bits=N, pool-index-bits=N,
+/// sweeps=1|2. Error (usage): another name or value; lists what there is.
+TrafficRules traffic_rules(const std::string& text);
 /// Names of the presets.
 std::vector<std::string> traffic_rules_names();
 

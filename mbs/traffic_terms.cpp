@@ -118,7 +118,9 @@ class TermBuilder {
   // --- terms ---
 
   int64_t elems(TensorId t) const { return network_.tensor(t).shape.elems(); }
-  static int sweeps(Reuse reuse, int without_chip) { return reuse == Reuse::none ? without_chip : 1; }
+  int sweeps(Reuse reuse, int without_chip) const {
+    return reuse == Reuse::none ? std::min(without_chip, rules_.max_sweeps) : 1;
+  }
   static bool keeps_chunk(Reuse reuse) { return reuse == Reuse::group || reuse == Reuse::hold; }
 
   void add(TrafficClass c, bool write, Phase phase, const Span& span, int64_t bits, Per per = Per::sample) {

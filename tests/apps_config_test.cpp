@@ -1,9 +1,9 @@
 // Options, config files, recipes and the command line.
 #include "apps/cli.h"
 #include "apps/config.h"
-#include "engine/nearest.h"
 #include "apps/table.h"
 #include "engine/check.h"
+#include "engine/nearest.h"
 #include "tests/doctest.h"
 #include "tests/helpers.h"
 

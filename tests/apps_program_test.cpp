@@ -295,6 +295,52 @@ TEST_CASE("program: compare says identical, and prints the fields that other pro
   EXPECT(has(refused.out, {"nowhere"}));
 }
 
+namespace {
+
+Json last_line(const std::filesystem::path& file) {
+  std::ifstream in(file);
+  std::string line, last;
+  while (std::getline(in, line)) last = line;
+  return Json::parse(last);
+}
+
+}  // namespace
+
+TEST_CASE("program: a run is modelled as mbs simulate models the same step") {
+  if (program().empty()) return;
+  const TempFolder folder;
+  const std::vector<std::pair<std::string, std::string>> orders = {
+      {"baseline", "ArchOpt"}, {"il", "IL"},     {"mbs-fs", "MBS-FS"},
+      {"mbs1", "MBS1"},        {"mbs2", "MBS2"}, {"mbs-r", "MBS-R"}};
+  for (const std::string accounting : {"paper", "fused,feature-bits=32"}) {
+    for (const auto& [order, configuration] : orders) {
+      CAPTURE(accounting);
+      CAPTURE(order);
+      const std::string out = order + accounting;
+      const Result trained =
+          run(folder, {"train",  "--dataset",    "synthetic", "--arch",        "resnet8", "--batch-size",
+                       "6",      "--cores",      "2",         "--limit-train", "12",      "--steps",
+                       "1",      "--warmup",     "0",         "--order",       order,     "--buffer",
+                       "512KiB", "--accounting", accounting,  "--out",         out});
+      REQUIRE_MESSAGE(trained.code == 0, trained.out);
+      const Json log = last_line(folder / out / "log.jsonl");
+      const Result simulated =
+          run(folder,
+              {"simulate", "resnet8", "--configuration", configuration, "--batch-size", "3", "--chip-cores",
+               "2", "--buffer", "512KiB", "--accounting", accounting, "--json"},
+              "", /*with_errors=*/false);
+      REQUIRE_MESSAGE(simulated.code == 0, simulated.out);
+      const Json row = Json::parse(simulated.out)[0];
+      EXPECT(row["dram_bytes"] == log["dram_bytes_per_step"]);
+      EXPECT(row["dram_bytes_by_class"] == log["dram_bytes_by_class"]);
+      EXPECT(row["step_seconds"].get<double>() ==
+             doctest::Approx(log["modelled_step_seconds"].get<double>()));
+      for (const auto& [part, joules] : row["energy_joules"].items())
+        EXPECT(joules.get<double>() == doctest::Approx(log["modelled_energy_joules"][part].get<double>()));
+    }
+  }
+}
+
 TEST_CASE("compare: one flipped bit is a difference") {
   Bytes a = noise(1001, 1), b = a, c = a;
   const auto verdict_of = [&] {

@@ -67,7 +67,7 @@ inline Network entangled() {
 }
 
 inline CountingRules counting_rules(const TrafficRules& rules) {
-  return {rules.feature_bits, rules.partial_sum_bits, rules.pool_index_bits};
+  return {rules.feature_bits, rules.partial_sum_bits, rules.pool_index_bits, rules.max_sweeps};
 }
 
 /// What the accountant counts in a dry run of the schedule.

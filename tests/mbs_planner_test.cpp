@@ -121,6 +121,37 @@ TEST_CASE("orders have names") {
   EXPECT(has(error_of([] { traffic_rules("exact"); }), "paper, conservative, fused"));
 }
 
+TEST_CASE("an accounting is a preset with switches") {
+  const TrafficRules rules = traffic_rules(
+      "paper,space=out-of-place,partial-sum-bits=32,feature-bits=8,pool-index-bits=4,sweeps=1,fusion=norm-"
+      "relu");
+  EXPECT(rules.space == Space::out_of_place);
+  EXPECT(rules.partial_sum_bits == 32);
+  EXPECT(rules.feature_bits == 8);
+  EXPECT(rules.pool_index_bits == 4);
+  EXPECT(rules.max_sweeps == 1);
+  EXPECT(rules.fused);
+  EXPECT(!traffic_rules("fused,fusion=none").fused);
+  for (const std::string wrong :
+       {"paper,space", "paper,space=", "paper,space=up", "paper,feature-bits=0", "paper,sweeps=3",
+        "paper,feature-bits=1x", "paper,colour=blue", "paper,,"}) {
+    CAPTURE(wrong);
+    EXPECT(has(error_of([&] { traffic_rules(wrong); }), "accounting '" + wrong + "'"));
+  }
+  // One sweep instead of two is what a baseline saves that holds every operand.
+  const Network net = zoo_network("resnet8");
+  for (const std::string accounting :
+       {"paper,sweeps=1", "conservative,feature-bits=5", "fused,space=in-place"}) {
+    CAPTURE(accounting);
+    const Plan plan = make_plan(net, options(Order::baseline, 7, 10 * kMiB, accounting));
+    EXPECT(plan.predicted == counted_traffic(net, plan.schedule, plan.rules));
+  }
+  const auto bytes = [&](const std::string& accounting) {
+    return make_plan(net, options(Order::baseline, 7, 10 * kMiB, accounting)).predicted.total_bytes();
+  };
+  EXPECT(bytes("paper,sweeps=1") < bytes("paper"));
+}
+
 TEST_CASE("a plan's groups cover the blocks, fit the buffer and are as large as they can be") {
   const Network net = zoo_network("resnet50");
   const int batch = 32;

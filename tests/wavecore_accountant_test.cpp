@@ -62,9 +62,9 @@ TEST_CASE("what is handed over on chip is free, by what the machine keeps") {
           Operand read = operand(role, Access::read, 7), write = operand(role, Access::write, 5);
           read.local = write.local = local;
           read.chained = write.chained = chained;
-          read.sweeps = 3;
+          read.sweeps = 2;
           const Traffic t = count(policy, phase, {read, write});
-          EXPECT(t.read_bytes[index(c)] == (free ? 0 : 2 * 7 * (policy == Reuse::none ? 3 : 1)));
+          EXPECT(t.read_bytes[index(c)] == (free ? 0 : 2 * 7 * (policy == Reuse::none ? 2 : 1)));
           EXPECT(t.write_bytes[index(c)] == (free ? 0 : 2 * 5));
           EXPECT(t.total_bytes() == t.class_bytes(c));
         }

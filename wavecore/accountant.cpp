@@ -1,5 +1,7 @@
 #include "wavecore/accountant.h"
 
+#include <algorithm>
+
 namespace mbs {
 namespace {
 
@@ -43,7 +45,8 @@ void Accountant::on_kernel(const KernelEvent& event) {
 
 void Accountant::count_read(Phase phase, const Operand& o) {
   const bool sum = o.access == Access::accumulate;
-  const int64_t elems = reuse_ == Reuse::none && !sum ? o.elems * o.sweeps : o.elems;
+  const int64_t elems =
+      reuse_ == Reuse::none && !sum ? o.elems * std::min(o.sweeps, rules_.max_sweeps) : o.elems;
   switch (o.role) {
     case Role::none:
       break;

@@ -18,6 +18,7 @@ struct CountingRules {
   int feature_bits = 16;      ///< features, their gradients, and weights
   int partial_sum_bits = 16;  ///< weight gradients
   int pool_index_bits = 8;    ///< per output element of a max pooling
+  int max_sweeps = 2;         ///< how often a call that cannot hold an operand on chip reads it at most
 };
 
 /// Listens to one core. reset() before a step, traffic() after it.
