@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/check.h"
+#include "engine/program.h"
 
 namespace mbs::reference {
 
@@ -38,8 +39,8 @@ int64_t Residents::peak(Reuse reuse) {
   return largest;
 }
 
-BufferModel::BufferModel(const Network& network, const Widths& widths)
-    : network_(network), widths_(widths), atoms_(network.tensors().size()) {
+BufferModel::BufferModel(const Network& network, const TrafficRules& rules)
+    : network_(network), rules_(rules), atoms_(network.tensors().size()) {
   const size_t tensors = atoms_.size();
   for (TensorId t = 0; t < static_cast<int>(tensors); ++t) {
     std::vector<TensorId>& atoms = atoms_[static_cast<size_t>(t)];
@@ -194,8 +195,9 @@ void BufferModel::read(const KernelEvent& event, int operand, int chained) {
   const TrafficClass kind = o.role == Role::gradient ? TrafficClass::feature_gradients
                             : backward               ? TrafficClass::stored_features
                                                      : TrafficClass::features;
-  const int sweeps = event.reuse == Reuse::none && o.access == Access::read ? o.sweeps : 1;
-  count(read_bits_, kind, o.elems * sweeps * widths_.feature * event.repeat);
+  const bool sweeps = event.reuse == Reuse::none && o.access == Access::read;
+  const int times = sweeps ? std::min(o.sweeps, rules_.max_sweeps) : 1;
+  count(read_bits_, kind, o.elems * times * rules_.feature_bits * event.repeat);
 }
 
 void BufferModel::write(const KernelEvent& event, int operand) {
@@ -229,13 +231,13 @@ void BufferModel::occupy(const KernelEvent& event, const Operand& o) {
 
 void BufferModel::move_parameters(const KernelEvent& event, const Operand& o) {
   TrafficClass kind = TrafficClass::masks;
-  int bits = o.role == Role::pool_index ? widths_.pool_index : 1;  // a flag of a ReLU
+  int bits = o.role == Role::pool_index ? rules_.pool_index_bits : 1;  // a flag of a ReLU
   if (o.role == Role::weight) {
     kind = TrafficClass::weights;
-    bits = widths_.feature;
+    bits = rules_.feature_bits;
   } else if (o.role == Role::weight_gradient) {
     kind = TrafficClass::weight_gradients;
-    bits = widths_.partial_sum;
+    bits = rules_.partial_sum_bits;
   }
   const int64_t moved = o.elems * bits * event.repeat;
   if (o.access != Access::write) count(read_bits_, kind, moved);
@@ -252,7 +254,7 @@ Traffic BufferModel::traffic() const {
     if (version.read && !version.fetched) continue;
     TrafficClass kind = version.stored ? TrafficClass::stored_features : TrafficClass::features;
     if (version.role == Role::gradient) kind = TrafficClass::feature_gradients;
-    count(written, kind, version.elems * widths_.feature);
+    count(written, kind, version.elems * rules_.feature_bits);
   }
   Traffic total;
   for (size_t c = 0; c < kTrafficClasses; ++c) {
@@ -267,6 +269,14 @@ std::vector<Occupancy> BufferModel::occupancy() {
   std::vector<Occupancy> passes;
   for (const auto& [pass, o] : occupancy_) passes.push_back(o);
   return passes;
+}
+
+Traffic replayed_traffic(const Network& network, const Schedule& schedule, const TrafficRules& rules) {
+  BufferModel model(network, rules), folded(network, rules);
+  dry_run(network, schedule, schedule.batch, model);
+  folded_dry_run(network, schedule, schedule.batch, folded);
+  if (model.traffic() != folded.traffic()) fail("{}: the folded dry run moves other bytes", network.name());
+  return model.traffic();
 }
 
 }  // namespace mbs::reference

@@ -14,15 +14,10 @@
 
 #include "engine/event.h"
 #include "engine/network.h"
+#include "engine/schedule.h"
+#include "mbs/traffic.h"
 
 namespace mbs::reference {
-
-/// Bits of what moves.
-struct Widths {
-  int feature = 16;  ///< features, their gradients, and weights
-  int partial_sum = 16;
-  int pool_index = 8;
-};
 
 /// What a pass that keeps the data of a chunk (Reuse::group and hold) has on chip.
 struct Occupancy {
@@ -65,12 +60,12 @@ class Residents {
 /// is read by a later layer too.
 class BufferModel : public Recorder {
  public:
-  BufferModel(const Network&, const Widths&);
+  BufferModel(const Network&, const TrafficRules&);
 
   /// Error: the event reads what nobody has written.
   void on_kernel(const KernelEvent&) override;
 
-  /// DRAM bytes since the start, rounded up once per class and direction.
+  /// DRAM bytes of all events so far, rounded up once per class and direction.
   Traffic traffic() const;
   /// Ends the step. By pass, those of Reuse::group and hold.
   std::vector<Occupancy> occupancy();
@@ -102,7 +97,7 @@ class BufferModel : public Recorder {
   static void count(std::array<int64_t, kTrafficClasses>& bits, TrafficClass, int64_t moved);
 
   const Network& network_;
-  const Widths widths_;
+  const TrafficRules rules_;
   std::vector<std::vector<TensorId>> atoms_;  // by tensor: itself, or what a concatenation consists of
   std::vector<NodeId> first_reader_;          // by tensor, in forward; -1: nobody yet
   std::vector<NodeId> next_;                  // by tensor: the node that follows in the branch; -1: none
@@ -115,5 +110,8 @@ class BufferModel : public Recorder {
   Residents residents_;
   std::map<int, Occupancy> occupancy_;  // by pass
 };
+
+/// What the model finds in a dry run of the schedule. Error: a folded dry run says otherwise.
+Traffic replayed_traffic(const Network&, const Schedule&, const TrafficRules&);
 
 }  // namespace mbs::reference
