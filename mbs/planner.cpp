@@ -87,7 +87,8 @@ class Planner {
     if (options.order != Order::mbs_r) return;
     for (const Treatment t : kRecomputing) {
       const Keeping keeping = keeping_of(t);
-      again_[t] = recompute_footprints(network, options.rules.space, keeping.recompute, keeping.backward);
+      again_[t] = recompute_footprints(network, options.rules.space, keeping.recompute, keeping.backward,
+                                       options.buffer_bytes * 8 / options.rules.feature_bits);
     }
   }
 

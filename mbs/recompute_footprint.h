@@ -13,21 +13,16 @@
 
 namespace mbs {
 
-/// Elements per sample of every group of consecutive blocks, [first][last]:
-///   max over blocks b of  what b needs by itself: the largest sum of living gradients, values made again,
-///   and (hold)
-///                         stored values that are read more than once; never less than footprint_elems
-///   + for every earlier block of the group: its output, and (hold) the stored values that it was made from
-///   + (hold) b's own stored values, if b's output is made again too, or what the making of the others passes
-///   through
-///     if that is more.
-/// `backward` is Reuse::group or Reuse::hold. Under group, values stream from DRAM for each use, and one that
-/// is made again for the very next call is made on the way: norm and ReLU are element-wise once the
-/// statistics are known. Never less than footprint_elems of the blocks, which the forward pass needs.
-std::vector<std::vector<int64_t>> recompute_footprints(const Network&, Space, Recompute, Reuse backward);
+/// Stands for a group that is too large to be worth looking at.
+inline constexpr int64_t kTooLarge = int64_t{1} << 40;
 
-/// The same as the exact peak of living tensors in the backward pass over the blocks [first, last]: what the
-/// formula above bounds. Slow.
-int64_t living_elems(const Network&, Space, Recompute, Reuse backward, int first_block, int last_block);
+/// Elements per sample of every group of consecutive blocks, [first][last]: the largest sum of what lives at
+/// once in its backward pass (gradients, values made again, and, under Reuse::hold, stored values that are
+/// read more than once), and what its blocks need in the forward pass (footprint_elems). Under Reuse::group,
+/// values stream from DRAM for each use, and one that is made again for the very next call is made on the
+/// way: norm and ReLU are element-wise once the statistics are known. kTooLarge for groups far above
+/// `most_elems`, and for those that cannot begin there.
+std::vector<std::vector<int64_t>> recompute_footprints(const Network&, Space, Recompute, Reuse backward,
+                                                       int64_t most_elems);
 
 }  // namespace mbs
