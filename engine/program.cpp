@@ -21,7 +21,7 @@ class Compiler {
       for (NodeId n = pass.first; n <= pass.last; ++n) pass_of(pass.phase, n) = static_cast<int>(p);
       if (pass.recompute == Recompute::nothing) continue;
       const std::vector<uint8_t> made =
-          Recomputation(network, flow, pass.recompute).in_pass(pass.first, pass.last);
+          Recomputation(network, flow, pass.recompute, schedule.kept).in_pass(pass.first, pass.last);
       for (NodeId n = pass.first; n <= pass.last; ++n)
         made_[static_cast<size_t>(n)] = made[static_cast<size_t>(n)];
     }

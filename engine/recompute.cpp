@@ -26,7 +26,8 @@ std::vector<TensorId> backward_reads(const Network& network, const Dataflow& flo
 
 }  // namespace
 
-Recomputation::Recomputation(const Network& network, const Dataflow& flow, Recompute recompute)
+Recomputation::Recomputation(const Network& network, const Dataflow& flow, Recompute recompute,
+                             std::span<const TensorId> kept)
     : network_(network), flow_(flow), possible_(network.tensors().size()), read_(network.tensors().size()) {
   for (NodeId n = 0; n < network.node_count(); ++n)
     for (TensorId t : backward_reads(network, flow, n)) read_[static_cast<size_t>(t)] = 1;
@@ -34,7 +35,8 @@ Recomputation::Recomputation(const Network& network, const Dataflow& flow, Recom
     const bool inputs_at_hand = std::all_of(node.in.begin(), node.in.end(), [&](TensorId t) {
       return possible(t) || read_by_backward(t) || t == network.input();
     });
-    possible_[static_cast<size_t>(node.out)] = cheap(node, recompute) && inputs_at_hand;
+    possible_[static_cast<size_t>(node.out)] = cheap(node, recompute) && inputs_at_hand &&
+                                               std::find(kept.begin(), kept.end(), node.out) == kept.end();
   }
 }
 

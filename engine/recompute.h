@@ -6,6 +6,7 @@
 // never leaves the chip.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "engine/dataflow.h"
@@ -15,8 +16,8 @@ namespace mbs {
 
 class Recomputation {
  public:
-  /// What a pass with this setting would make again if it held the whole network.
-  Recomputation(const Network&, const Dataflow&, Recompute);
+  /// What a pass with this setting would make again if it held the whole network; `kept`: what it must not.
+  Recomputation(const Network&, const Dataflow&, Recompute, std::span<const TensorId> kept = {});
 
   /// Whether the value of `t` can be made again.
   bool possible(TensorId t) const { return possible_[static_cast<size_t>(t)] != 0; }

@@ -53,6 +53,9 @@ Schedule forward_only(const Network& network, int batch, int sub_batch) {
 
 void validate(const Network& network, const Schedule& schedule) {
   if (schedule.batch < 1) fail("schedule: the batch is {}; it must be at least 1", schedule.batch);
+  for (const TensorId t : schedule.kept)
+    if (t < 0 || t >= static_cast<int>(network.tensors().size()))
+      fail("schedule: it keeps tensor {} of {}", t, network.tensors().size());
   NodeId next =
       0;  // what the next forward pass must start with; going down, what the next backward pass ends with
   bool backward = false;

@@ -42,6 +42,7 @@ struct Schedule {
   std::string order;  ///< what made it: "baseline", "mbs2", ...
   int batch = 1;      ///< samples of the core
   std::vector<Pass> passes;
+  std::vector<TensorId> kept = {};  ///< stored, although some backward pass could make them again
 
   bool operator==(const Schedule&) const = default;
 };

@@ -32,8 +32,9 @@ struct Field {
     if (it == json.end()) fail("plan: the field '{}' is missing", name);
     return {*it, name};
   }
-  std::vector<Field> items() const {
-    if (!json.is_array() || json.empty()) fail("plan: '{}' must be a list that is not empty", path);
+  std::vector<Field> items(bool may_be_empty = false) const {
+    if (!json.is_array() || (json.empty() && !may_be_empty))
+      fail("plan: '{}' must be a list{}", path, may_be_empty ? "" : " that is not empty");
     std::vector<Field> all;
     for (size_t i = 0; i < json.size(); ++i) all.push_back({json[i], fmt::format("{}[{}]", path, i)});
     return all;
@@ -106,6 +107,7 @@ Schedule read_schedule(const Network& network, const Field& root) {
                                pass.at("reuse").one_of<Reuse>(kReuseNames),
                                pass.at("recompute").one_of<Recompute>(kRecomputeNames)});
   }
+  for (const Field& name : root.at("kept").items(true)) schedule.kept.push_back(network.node(node(name)).out);
   validate(network, schedule);
   return schedule;
 }
@@ -119,6 +121,8 @@ std::vector<Group> read_groups(const Network& network, const Field& root, int ba
     group.first_block = field.at("first").small_integer(next, next);
     group.last_block = field.at("last").small_integer(next, blocks - 1);
     group.treatment = field.at("treatment").one_of<Treatment>(kTreatmentNames);
+    for (const Field& block : field.at("kept").items(true))
+      group.kept.push_back(block.small_integer(group.first_block + 1, group.last_block));
     group.sub_batch = field.at("sub_batch").small_integer(1, batch);
     const int chunks = (batch - 1) / group.sub_batch + 1;
     group.iterations = field.at("iterations").small_integer(chunks, chunks);
@@ -139,6 +143,7 @@ Json group_to_json(const Network& network, const Group& group) {
           {"last", group.last_block},
           {"blocks", names},
           {"treatment", kTreatmentNames[static_cast<size_t>(group.treatment)]},
+          {"kept", group.kept},
           {"sub_batch", group.sub_batch},
           {"iterations", group.iterations},
           {"footprint_bytes_per_sample", group.footprint_bytes_per_sample},
@@ -172,6 +177,9 @@ Json plan_to_json(const Network& network, const Plan& plan) {
   json["groups"] = Json::array();
   for (const Group& group : plan.groups) json["groups"].push_back(group_to_json(network, group));
   json["spilled"] = plan.spilled;
+  json["kept"] = Json::array();
+  for (const TensorId t : plan.schedule.kept)
+    json["kept"].push_back(network.node(network.tensor(t).producer).name);
   json["passes"] = Json::array();
   for (const Pass& pass : plan.schedule.passes) {
     json["passes"].push_back({{"phase", kPhaseNames[static_cast<size_t>(pass.phase)]},

@@ -13,9 +13,9 @@ nlohmann::ordered_json traffic_to_json(const Traffic&);
 
 /// network, order, batch_size, buffer_bytes, accounting, space, feature_bits, partial_sum_bits,
 /// pool_index_bits, max_sweeps, fused, dram_bytes_per_step, dram_bytes_by_class, groups[]{first, last
-/// (indices of blocks), blocks (their names), treatment, sub_batch, iterations, footprint_bytes_per_sample,
-/// weight_bytes}, spilled[] (indices of blocks), passes[]{phase, first, last (names of nodes), sub_batch,
-/// reuse, recompute}.
+/// (indices of blocks), blocks (their names), treatment, kept[] (indices of blocks), sub_batch, iterations,
+/// footprint_bytes_per_sample, weight_bytes}, spilled[] (indices of blocks), kept[] (names of nodes),
+/// passes[]{phase, first, last (names of nodes), sub_batch, reuse, recompute}.
 nlohmann::ordered_json plan_to_json(const Network&, const Plan&);
 
 /// Reads what plan_to_json wrote. Everything that can be worked out from the network is checked against it.

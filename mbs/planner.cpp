@@ -22,6 +22,7 @@ constexpr std::array<const char*, 2> kGroupingNames = {"greedy", "optimal"};
 
 constexpr std::array kRecomputing = {Treatment::hold_joins, Treatment::stream_joins, Treatment::hold_branches,
                                      Treatment::stream_branches};
+constexpr std::array kJoining = {Treatment::hold_joins, Treatment::stream_joins};
 
 int blocks_of(const Network& network) { return static_cast<int>(network.blocks().size()); }
 
@@ -95,6 +96,7 @@ class Planner {
   Plan fully_serialized() const;
   Plan greedy() const;
   Plan optimal() const;
+  Plan recomputing() const;
   Plan assemble(const std::vector<GroupChoice>&) const;
   /// The order's treatment, or layerwise where a block does not fit (which is refused unless it may spill).
   Treatment treatment_of(int block) const;
@@ -123,7 +125,8 @@ class Planner {
     return (options_.batch - 1) / sub_batch(t, first, last) + 1;
   }
   std::vector<GroupChoice> equal_runs() const;
-  Group make_group(Treatment, int first, int last) const;
+  Group make_group(const GroupChoice&, int last) const;
+  std::vector<TensorId> crossing(int block) const;
   void add_passes(const Group&, std::vector<Pass>& forward) const;
 
   const Network& network_;
@@ -139,16 +142,37 @@ Treatment Planner::treatment_of(int block) const {
   return Treatment::layerwise;
 }
 
-Group Planner::make_group(Treatment treatment, int first, int last) const {
+Group Planner::make_group(const GroupChoice& choice, int last) const {
   Group group;
-  group.first_block = first;
+  group.first_block = choice.first_block;
   group.last_block = last;
-  group.treatment = treatment;
-  group.footprint_bytes_per_sample = largest(treatment, first, last);
-  group.sub_batch = sub_batch(treatment, first, last);
-  group.iterations = iterations(treatment, first, last);
-  group.weight_bytes = block_weight_bytes(network_, first, last, options_.rules.feature_bits);
+  group.treatment = choice.treatment;
+  group.kept = choice.kept;
+  // What is kept parts a recomputing group: only values from there on are made again.
+  int first = choice.first_block;
+  for (size_t k = 0; k <= choice.kept.size(); ++k) {
+    const int end = k < choice.kept.size() ? choice.kept[k] : last + 1;
+    group.footprint_bytes_per_sample =
+        std::max(group.footprint_bytes_per_sample, largest(choice.treatment, first, end - 1));
+    first = end;
+  }
+  group.sub_batch = choice.treatment == Treatment::layerwise
+                        ? options_.batch
+                        : mbs::sub_batch(options_, group.footprint_bytes_per_sample);
+  group.iterations = (options_.batch - 1) / group.sub_batch + 1;
+  group.weight_bytes = block_weight_bytes(network_, choice.first_block, last, options_.rules.feature_bits);
   return group;
+}
+
+// The values that blocks from `block` on read of earlier ones.
+std::vector<TensorId> Planner::crossing(int block) const {
+  const NodeId first = network_.blocks()[static_cast<size_t>(block)].first;
+  std::vector<TensorId> values;
+  for (NodeId n = 0; n < first; ++n) {
+    const TensorId t = network_.node(n).out;
+    if (network_.tensor(t).uses.back().node >= first) values.push_back(t);
+  }
+  return values;
 }
 
 void Planner::add_passes(const Group& group, std::vector<Pass>& forward) const {
@@ -171,13 +195,16 @@ Plan Planner::assemble(const std::vector<GroupChoice>& choices) const {
   plan.buffer_bytes = options_.buffer_bytes;
   plan.rules = options_.rules;
   for (size_t g = 0; g < choices.size(); ++g) {
-    const auto [first, treatment] = choices[g];
     const int last = (g + 1 < choices.size() ? choices[g + 1].first_block : blocks()) - 1;
-    if (!fits(treatment, first, last)) {
-      for (int b = first; b <= last; ++b)
-        if (!fits(treatment, b, b)) refuse(network_, options_, footprints(treatment), b);
-    }
-    plan.groups.push_back(make_group(treatment, first, last));
+    const Treatment treatment = choices[g].treatment;
+    plan.groups.push_back(make_group(choices[g], last));
+    if (treatment == Treatment::layerwise ||
+        plan.groups.back().footprint_bytes_per_sample <= options_.buffer_bytes)
+      continue;
+    for (int b = choices[g].first_block; b <= last; ++b)
+      if (!fits(treatment, b, b)) refuse(network_, options_, footprints(treatment), b);
+    fail("order {}: blocks {} to {} do not fit the buffer as one group", order_name(options_.order),
+         choices[g].first_block, last);
   }
   plan.spilled = spilled_blocks(network_, options_);
   plan.schedule = {order_name(options_.order), options_.batch, {}};
@@ -188,6 +215,8 @@ Plan Planner::assemble(const std::vector<GroupChoice>& choices) const {
     passes.back().phase = Phase::backward;
   }
   for (const Group& group : plan.groups) {
+    for (const int block : group.kept)
+      for (const TensorId t : crossing(block)) plan.schedule.kept.push_back(t);
     const Keeping keeping = keeping_of(group.treatment);
     if (keeping.recompute == Recompute::nothing) continue;
     const NodeId first = network_.blocks()[static_cast<size_t>(group.first_block)].first;
@@ -275,16 +304,12 @@ Plan Planner::optimal() const {
   // An order may do what a lesser one does; of equals, the one that keeps most is taken.
   std::vector<Treatment> treatments = {Treatment::chain, Treatment::layerwise};
   if (options_.order != Order::mbs1) treatments.insert(treatments.begin(), Treatment::group);
-  const bool recomputes = options_.order == Order::mbs_r;
-  if (recomputes) treatments.insert(treatments.begin(), kRecomputing.begin(), kRecomputing.end());
   std::vector<Best> best(static_cast<size_t>(blocks()) + 1, {std::numeric_limits<int64_t>::max(), {}});
   best[0].bits = 0;
   std::vector<GroupCosts> costs;
   for (const Treatment treatment : treatments) costs.emplace_back(network_, options_, treatment);
   for (int first = 0; first < blocks(); ++first) {
     const int64_t before = best[static_cast<size_t>(first)].bits;
-    if (recomputes && !can_begin_recomputing(network_, network_.blocks()[static_cast<size_t>(first)].first))
-      continue;
     for (int last = first; last < blocks(); ++last) {
       Best& here = best[static_cast<size_t>(last) + 1];
       for (size_t t = 0; t < treatments.size(); ++t) {
@@ -297,6 +322,88 @@ Plan Planner::optimal() const {
   std::vector<GroupChoice> groups;
   for (int end = blocks(); end > 0; end = groups.front().first_block)
     groups.insert(groups.begin(), best[static_cast<size_t>(end)].last);
+  return assemble(groups);
+}
+
+// As optimal(), with groups of segments: at a segment's first block the value that crosses is stored, inside
+// everything that can be is made again. Segments of one group share its number of iterations, so that is part
+// of the state: the best way to the start of a block is known for every number of iterations of a group that
+// goes on there, and for a group that ends there.
+Plan Planner::recomputing() const {
+  constexpr int64_t kNever = std::numeric_limits<int64_t>::max() / 4;
+  struct Open {
+    int64_t bits = kNever;
+    int segment = 0;         // its first block
+    bool continues = false;  // the group has begun before it
+  };
+  struct Closed {
+    int64_t bits = kNever;
+    GroupChoice group{0, Treatment::layerwise};  // that ends here, unless it has segments:
+    int joining = -1, iterations = 0;            // an index into kJoining, and the state to look up in `open`
+  };
+  const auto size = static_cast<size_t>(blocks()) + 1;
+  std::vector<Closed> closed(size);
+  closed[0].bits = 0;
+  const std::vector<Treatment> whole = {Treatment::hold_branches, Treatment::stream_branches,
+                                        Treatment::group, Treatment::chain, Treatment::layerwise};
+  std::map<Treatment, GroupCosts> costs;
+  for (const Treatment t : whole) costs.emplace(t, GroupCosts(network_, options_, t));
+  for (const Treatment t : kJoining) costs.emplace(t, GroupCosts(network_, options_, t));
+  // What a group saves that does not end before block b: the same in every treatment that keeps the chunk.
+  const GroupCosts& plain = costs.at(Treatment::group);
+  const auto saved = [&](int b) {
+    return b == 0 ? 0
+                  : plain.bits(0, b - 1, 1) + plain.bits(b, blocks() - 1, 1) - plain.bits(0, blocks() - 1, 1);
+  };
+  std::vector<int> numbers;  // of iterations that some sub-batch has
+  for (int n = options_.batch; n >= 1; n = (options_.batch - 1) / ((options_.batch - 1) / n + 1)) {
+    numbers.push_back((options_.batch - 1) / n + 1);
+    if (n == 1) break;
+  }
+  std::map<std::pair<int, int>, std::vector<Open>> open;  // [joining, iterations][block]
+  for (int j = 0; j < static_cast<int>(kJoining.size()); ++j)
+    for (const int iterations : numbers) open[{j, iterations}].resize(size);
+
+  for (int first = 0; first < blocks(); ++first) {
+    if (!can_begin_recomputing(network_, network_.blocks()[static_cast<size_t>(first)].first)) continue;
+    const int64_t before = closed[static_cast<size_t>(first)].bits;
+    for (int last = first; last < blocks(); ++last) {
+      Closed& here = closed[static_cast<size_t>(last) + 1];
+      for (const Treatment t : whole) {
+        if (!fits(t, first, last)) continue;
+        const int64_t bits = before + costs.at(t).bits(first, last, iterations(t, first, last));
+        if (bits < here.bits) here = {bits, {first, t}, -1, 0};
+      }
+    }
+    for (auto& [state, ways] : open) {
+      const auto [joining, iterations_of_group] = state;
+      const Treatment t = kJoining[static_cast<size_t>(joining)];
+      const int64_t going_on = ways[static_cast<size_t>(first)].bits - saved(first);
+      const bool continues = going_on < before;
+      for (int last = first; last < blocks(); ++last) {
+        if (!fits(t, first, last) || iterations(t, first, last) > iterations_of_group) continue;
+        const int64_t bits = std::min(going_on, before) + costs.at(t).bits(first, last, iterations_of_group);
+        Open& way = ways[static_cast<size_t>(last) + 1];
+        if (bits < way.bits) way = {bits, first, continues};
+        Closed& here = closed[static_cast<size_t>(last) + 1];
+        if (bits < here.bits) here = {bits, {}, joining, iterations_of_group};
+      }
+    }
+  }
+  std::vector<GroupChoice> groups;
+  for (int end = blocks(); end > 0; end = groups.front().first_block) {
+    const Closed& last = closed[static_cast<size_t>(end)];
+    GroupChoice group = last.group;
+    if (last.joining >= 0) {
+      const std::vector<Open>& ways = open.at({last.joining, last.iterations});
+      group.treatment = kJoining[static_cast<size_t>(last.joining)];
+      const Open* way = &ways[static_cast<size_t>(end)];
+      for (; way->continues; way = &ways[static_cast<size_t>(way->segment)])
+        group.kept.insert(group.kept.begin(), way->segment);
+      group.first_block = way->segment;
+    }
+    groups.insert(groups.begin(), group);
+  }
   return assemble(groups);
 }
 
@@ -373,8 +480,8 @@ Plan make_plan(const Network& network, const PlanOptions& options) {
     case Order::mbs_fs:
       return planner.fully_serialized();
     default:
-      return options.grouping == Grouping::greedy && options.order != Order::mbs_r ? planner.greedy()
-                                                                                   : planner.optimal();
+      if (options.order == Order::mbs_r) return planner.recomputing();
+      return options.grouping == Grouping::greedy ? planner.greedy() : planner.optimal();
   }
 }
 

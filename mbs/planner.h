@@ -68,8 +68,9 @@ struct PlanOptions {
 struct Group {
   int first_block = 0, last_block = 0;  ///< [first, last] in Network::blocks()
   Treatment treatment = Treatment::layerwise;
-  int sub_batch = 1;                       ///< samples of a chunk
-  int iterations = 1;                      ///< chunks per pass, ceil(batch / sub_batch)
+  std::vector<int> kept = {};  ///< blocks whose input is stored although the treatment could make it again
+  int sub_batch = 1;           ///< samples of a chunk
+  int iterations = 1;          ///< chunks per pass, ceil(batch / sub_batch)
   int64_t footprint_bytes_per_sample = 0;  ///< the largest of its blocks
   int64_t weight_bytes = 0;                ///< all parameters of its blocks
 
@@ -105,6 +106,8 @@ Plan make_plan(const Network&, const PlanOptions&);
 struct GroupChoice {
   int first_block;
   Treatment treatment;
+  std::vector<int> kept =
+      {};  ///< blocks inside whose input is stored although the treatment could make it again
 };
 /// The plan with the given groups (ascending, the first at block 0). Error: as make_plan.
 Plan plan_with_groups(const Network&, const PlanOptions&, const std::vector<GroupChoice>&);

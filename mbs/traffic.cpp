@@ -133,7 +133,7 @@ Traffic predicted_traffic(const Network& network, const Schedule& schedule, cons
     if (std::find(keeping.begin(), keeping.begin() + static_cast<std::ptrdiff_t>(first), keeping[first]) !=
         keeping.begin() + static_cast<std::ptrdiff_t>(first))
       continue;  // done
-    for (const TrafficTerm& term : traffic_terms(network, keeping[first], rules, training)) {
+    for (const TrafficTerm& term : traffic_terms(network, keeping[first], rules, training, schedule.kept)) {
       const std::vector<int>& passes = pass_of[static_cast<size_t>(term.phase)];
       const auto p = static_cast<size_t>(passes[static_cast<size_t>(term.first)]);
       if (keeping[p] != keeping[first] || passes[static_cast<size_t>(term.last)] != static_cast<int>(p))

@@ -30,8 +30,13 @@ using Per = TrafficTerm::Per;
 
 class TermBuilder {
  public:
-  TermBuilder(const Network& network, const Keeping& keeping, const TrafficRules& rules, bool training)
-      : network_(network), keeping_(keeping), rules_(rules), training_(training) {}
+  TermBuilder(const Network& network, const Keeping& keeping, const TrafficRules& rules, bool training,
+              std::span<const TensorId> kept)
+      : network_(network),
+        keeping_(keeping),
+        rules_(rules),
+        training_(training),
+        again_(network, flow_, keeping.recompute, kept) {}
 
   std::vector<TrafficTerm> build() {
     for (TensorId t = 0; t < static_cast<int>(network_.tensors().size()); ++t) feature_reads(t);
@@ -404,7 +409,7 @@ class TermBuilder {
   const TrafficRules& rules_;
   const bool training_;
   const Dataflow flow_{network_};
-  const Recomputation again_{network_, flow_, keeping_.recompute};
+  const Recomputation again_;
   const std::vector<NodeId> needed_by_ = find_needed_by();
   std::vector<TrafficTerm> terms_;
   std::map<TensorId, std::vector<GradientRead>> gradient_reads_;  // by place
@@ -413,8 +418,9 @@ class TermBuilder {
 }  // namespace
 
 std::vector<TrafficTerm> traffic_terms(const Network& network, const Keeping& keeping,
-                                       const TrafficRules& rules, bool training) {
-  return TermBuilder(network, keeping, rules, training).build();
+                                       const TrafficRules& rules, bool training,
+                                       std::span<const TensorId> kept) {
+  return TermBuilder(network, keeping, rules, training, kept).build();
 }
 
 bool can_begin_recomputing(const Network& network, NodeId n) {

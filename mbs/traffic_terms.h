@@ -4,6 +4,7 @@
 // and that of all groups that a network can be cut into is a table (mbs/planner.cpp).
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "engine/network.h"
@@ -31,9 +32,10 @@ struct Keeping {
 };
 
 /// All terms of a network of which every group keeps the same. `training`: the schedule has backward passes.
-/// Where something is made again, groups must begin at layers with matrix products (see
-/// can_begin_recomputing()).
-std::vector<TrafficTerm> traffic_terms(const Network&, const Keeping&, const TrafficRules&, bool training);
+/// `kept`: as in the schedule. Where something is made again, groups must begin at layers with matrix
+/// products (see can_begin_recomputing()).
+std::vector<TrafficTerm> traffic_terms(const Network&, const Keeping&, const TrafficRules&, bool training,
+                                       std::span<const TensorId> kept = {});
 
 /// Whether a group that makes values again, or one after it, may begin at node n: what crosses the boundary
 /// there is then read by a layer with matrix products, which needs it in its backward call.

@@ -96,7 +96,7 @@ int64_t largest_footprint(const Network& net, Space space, int first, int last) 
   return largest;
 }
 
-// Six blocks: conv0, norm, a residual block, a convolution, the classifier and the loss.
+// Seven blocks: conv0, norm, two residual blocks, a convolution, the classifier and the loss.
 Network tiny_residual() {
   Network n("tiny-residual", {6, 6, 3});
   TensorId x = n.add("conv0", "conv2d out=8 kernel=3 pad=1", {n.input()});
@@ -107,6 +107,11 @@ Network tiny_residual() {
                {n.add("ra", "relu", {n.add("na", "group_norm groups=2", {main})})});
   n.join();
   x = n.add("r", "relu", {n.add("add", "add", {main, x})});
+  n.end_block();
+  n.begin_block("block2", Block::Kind::residual);
+  main = n.add("nc", "group_norm groups=4", {n.add("c", "conv2d out=8 kernel=3 pad=1", {x})});
+  n.join();
+  x = n.add("r2", "relu", {n.add("add2", "add", {main, x})});
   n.end_block();
   x = n.add("conv1", "conv2d out=16 kernel=3 stride=2 pad=1", {x});
   n.add("loss", "softmax_loss", {n.add("fc", "linear out=4", {x})});
@@ -251,9 +256,12 @@ TEST_CASE("the optimal grouping is the best of all groupings in all treatments")
   // Every grouping of the blocks, and every treatment of each group: 3 * 4^(blocks - 1) plans.
   const auto best_of_everything = [](const Network& net, const PlanOptions& o) {
     const int blocks = static_cast<int>(net.blocks().size());
-    const std::vector<Treatment> treatments =
-        o.order == Order::mbs2 ? std::vector{Treatment::layerwise, Treatment::chain, Treatment::group}
-                               : std::vector{Treatment::layerwise, Treatment::chain};
+    const bool recomputes = o.order == Order::mbs_r;
+    std::vector<Treatment> treatments = {Treatment::layerwise, Treatment::chain};
+    if (o.order != Order::mbs1) treatments.push_back(Treatment::group);
+    if (recomputes)
+      treatments.insert(treatments.end(), {Treatment::stream_branches, Treatment::stream_joins,
+                                           Treatment::hold_branches, Treatment::hold_joins});
     int64_t best = std::numeric_limits<int64_t>::max();
     std::vector<GroupChoice> groups;
     const std::function<void(int)> extend = [&](int block) {
@@ -264,19 +272,29 @@ TEST_CASE("the optimal grouping is the best of all groupings in all treatments")
         }
         return;
       }
+      const NodeId first = net.blocks()[static_cast<size_t>(block)].first;
+      const bool may_begin = !recomputes || can_begin_recomputing(net, first);
       for (const Treatment t : treatments) {
+        if (!may_begin) break;
         groups.push_back({block, t});
         extend(block + 1);
         groups.pop_back();
       }
-      if (!groups.empty()) extend(block + 1);  // it joins the group before it
+      if (groups.empty()) return;
+      extend(block + 1);  // it joins the group before it
+      if (!may_begin || (groups.back().treatment != Treatment::stream_joins &&
+                         groups.back().treatment != Treatment::hold_joins))
+        return;
+      groups.back().kept.push_back(block);  // ... and its input is stored
+      extend(block + 1);
+      groups.back().kept.pop_back();
     };
     extend(0);
     return best;
   };
   for (const Network& net : {tiny_residual(), inception_like()}) {
-    for (const Order order : {Order::mbs1, Order::mbs2}) {
-      for (const int64_t buffer : {200, 700, 1500, 4000, 9000, 20000}) {
+    for (const Order order : {Order::mbs1, Order::mbs2, Order::mbs_r}) {
+      for (const int64_t buffer : {200, 700, 1500, 2500, 4000, 9000, 20000}) {
         PlanOptions o = options(order, 16, buffer, "conservative");  // a batch of 16 leaves no bits over
         o.grouping = Grouping::optimal;
         o.spill = true;
