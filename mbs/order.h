@@ -1,0 +1,53 @@
+// The words of planning: orders, groupings, and how a group runs.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace mbs {
+
+/// The orders of a training step.
+enum class Order : uint8_t {
+  baseline,  ///< layer by layer over the whole batch
+  il,      ///< the same; a layer hands to the next one on chip where both fit the buffer with the whole batch
+  mbs_fs,  ///< fully serialized: one group, the smallest sub-batch that any block needs
+  mbs1,    ///< groups; a layer hands to the next layer of its branch on chip
+  mbs2,    ///< groups; everything made in a chunk stays on chip, also between branches
+  mbs_r,   ///< mbs2 that stores no value which cheap layers can make again; grouped optimally
+};
+
+/// "baseline", "il", "mbs-fs", "mbs1", "mbs2", "mbs-r".
+const char* order_name(Order);
+/// All names, in the order of the enum.
+std::vector<std::string> order_names();
+/// Error (usage): not the name of an order; lists them.
+Order parse_order(const std::string& name);
+
+/// How the blocks of mbs1 and mbs2 are grouped.
+enum class Grouping : uint8_t {
+  greedy,   ///< runs of equal iterations; then the best merge of neighbours, again and again, as in the paper
+  optimal,  ///< the least traffic of all contiguous groupings and treatments, by a dynamic programme
+};
+
+/// "greedy" or "optimal". Error (usage): another name; lists them.
+Grouping parse_grouping(const std::string& name);
+
+/// How a group runs.
+enum class Treatment : uint8_t {
+  layerwise,  ///< not serialized: each layer over the whole batch; neighbours that fit the buffer hand over
+              ///< on chip
+  chain,      ///< in chunks, Reuse::chain
+  group,      ///< in chunks, Reuse::group
+  stream_branches,  ///< group; backward makes again what Recompute::branches says, on the way from DRAM
+  stream_joins,     ///< ... what Recompute::joins says
+  hold_branches,    ///< group; backward makes again what Recompute::branches says, and holds what it has read
+  hold_joins,       ///< ... what Recompute::joins says
+};
+
+/// "layerwise", "chain", "group", "stream-branches", "stream-joins", "hold-branches", "hold-joins".
+const char* treatment_name(Treatment);
+/// All names, in the order of the enum.
+std::vector<std::string> treatment_names();
+
+}  // namespace mbs
