@@ -109,6 +109,8 @@ Schedule read_schedule(const Network& network, const Field& root) {
   }
   for (const Field& name : root.at("kept").items(true)) schedule.kept.push_back(network.node(node(name)).out);
   validate(network, schedule);
+  if (const int pass = first_unpredictable(network, schedule); pass >= 0)
+    fail("plan: 'passes[{}]' keeps or makes again what no order does, or not over whole blocks", pass);
   return schedule;
 }
 

@@ -46,13 +46,13 @@ class Planner {
   Planner(const Network& network, const PlanOptions& options)
       : network_(network), options_(options), sizes_(network, options) {}
 
-  /// The groups of mbs1, mbs2 and mbs-r.
+  /// The groups of mbs1 and mbs2.
   std::vector<GroupChoice> groups() const {
-    if (options_.order == Order::mbs_r) return recomputing_groups(network_, options_, sizes_);
     if (options_.grouping == Grouping::optimal) return optimal_groups(network_, options_, sizes_);
     return greedy_groups(network_, options_, sizes_, equal_runs());
   }
   Plan fully_serialized() const;
+  Plan recomputing() const;
   Plan assemble(const std::vector<GroupChoice>&) const;
 
  private:
@@ -163,6 +163,13 @@ Plan Planner::assemble(const std::vector<GroupChoice>& choices) const {
   return plan;
 }
 
+// Groups that make values again can begin at fewer blocks, so the best groups of MBS2 may be better.
+Plan Planner::recomputing() const {
+  Plan again = assemble(recomputing_groups(network_, options_, sizes_));
+  Plan mbs2 = assemble(optimal_groups(network_, options_, sizes_));
+  return again.predicted.total_bytes() <= mbs2.predicted.total_bytes() ? again : mbs2;
+}
+
 // Runs of neighbours in one treatment that need the same number of iterations.
 std::vector<GroupChoice> Planner::equal_runs() const {
   std::vector<GroupChoice> groups;
@@ -250,6 +257,8 @@ Plan make_plan(const Network& network, const PlanOptions& options) {
       return planner.assemble({{0, Treatment::layerwise}});
     case Order::mbs_fs:
       return planner.fully_serialized();
+    case Order::mbs_r:
+      return planner.recomputing();
     default:
       return planner.assemble(planner.groups());
   }

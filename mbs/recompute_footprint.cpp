@@ -34,6 +34,7 @@ class LivingTensors {
     for (auto& lives : lives_) std::fill(lives.begin(), lives.end(), Life{});
     steps_.clear();
     first_ = first;
+    last_ = last;
     for (NodeId n = last; n >= first; --n) {
       const BackwardFacts& facts = facts_[static_cast<size_t>(n)];
       if (!facts.exists) continue;
@@ -107,8 +108,10 @@ class LivingTensors {
       for (TensorId t = 0; t < static_cast<int>(network_.tensors().size()); ++t) {
         Life life = lives_[kind][static_cast<size_t>(t)];
         if (life.touches == 0 || streams(kind, t, life)) continue;
-        // The gradient of a tensor from before the pass stays, to be read after it.
+        // The gradient of a tensor from before the pass stays, to be read after it; one that comes from a
+        // later part of the group has been there from the start.
         if (kind == kGradient && network_.tensor(t).producer < first_) life.last = last_step;
+        if (kind == kGradient && network_.tensor(t).uses.back().node > last_) life.first = 0;
         const int64_t elems = network_.tensor(t).shape.elems();
         change[static_cast<size_t>(life.first)] += elems;
         change[static_cast<size_t>(life.last) + 1] -= elems;
@@ -134,7 +137,7 @@ class LivingTensors {
   const Recomputation& again_;
   const bool hold_;
   std::vector<BackwardFacts> facts_;  // by node
-  NodeId first_ = 0;                  // of the pass
+  NodeId first_ = 0, last_ = 0;       // of the pass
   std::vector<WalkedStep> steps_;
   std::vector<Life> lives_[3];  // [Kind][tensor]
 };

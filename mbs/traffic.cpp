@@ -70,10 +70,13 @@ PassOf pass_of_nodes(const Network& network, const Schedule& schedule) {
   return pass_of;
 }
 
-// What each pass keeps. What a backward pass makes again, the forward pass over the same nodes need not
-// store.
-std::vector<Keeping> keeping_of_passes(const Network& network, const Schedule& schedule,
-                                       const PassOf& pass_of) {
+bool begins_block(const Network& network, NodeId n) {
+  return network.blocks()[static_cast<size_t>(network.node(n).block)].first == n;
+}
+
+// What each pass keeps, of a predictable schedule. What a backward pass makes again, the forward pass over
+// the same nodes need not store.
+std::vector<Keeping> keeping_of_passes(const Schedule& schedule, const PassOf& pass_of) {
   std::vector<Keeping> keeping;
   for (const Pass& pass : schedule.passes) keeping.push_back({pass.reuse, pass.reuse, Recompute::nothing});
   for (size_t p = 0; p < schedule.passes.size(); ++p) {
@@ -81,9 +84,6 @@ std::vector<Keeping> keeping_of_passes(const Network& network, const Schedule& s
     if (pass.recompute == Recompute::nothing) continue;
     const auto partner = static_cast<size_t>(pass_of[0][static_cast<size_t>(pass.first)]);
     const Pass& forward = schedule.passes[partner];
-    CHECK(forward.first == pass.first && forward.last == pass.last && pass.reuse != Reuse::none &&
-              pass.reuse != Reuse::chain && can_begin_recomputing(network, pass.first),
-          "the traffic of pass {}, which makes values again, cannot be predicted", p);
     keeping[p] = keeping[partner] = {forward.reuse, pass.reuse, pass.recompute};
   }
   return keeping;
@@ -123,12 +123,32 @@ std::vector<std::string> traffic_rules_names() {
   return names;
 }
 
+int first_unpredictable(const Network& network, const Schedule& schedule) {
+  const PassOf pass_of = pass_of_nodes(network, schedule);
+  for (size_t p = 0; p < schedule.passes.size(); ++p) {
+    const Pass& pass = schedule.passes[p];
+    const bool recomputes = pass.recompute != Recompute::nothing;
+    bool fine = recomputes || pass.reuse != Reuse::hold;
+    if (recomputes) {
+      const Pass& forward = schedule.passes[static_cast<size_t>(pass_of[0][static_cast<size_t>(pass.first)])];
+      fine = forward.first == pass.first && forward.last == pass.last && forward.reuse == Reuse::group &&
+             (pass.reuse == Reuse::group || pass.reuse == Reuse::hold) &&
+             can_begin_recomputing(network, pass.first) && begins_block(network, pass.first) &&
+             (pass.last + 1 == network.node_count() || begins_block(network, pass.last + 1));
+    }
+    if (!fine) return static_cast<int>(p);
+  }
+  return -1;
+}
+
 Traffic predicted_traffic(const Network& network, const Schedule& schedule, const TrafficRules& rules) {
   CHECK(!schedule.passes.empty(), "a schedule without passes");
+  CHECK(first_unpredictable(network, schedule) < 0, "the traffic of pass {} cannot be predicted",
+        first_unpredictable(network, schedule));
   const PassOf pass_of = pass_of_nodes(network, schedule);
   const bool training = schedule.passes.back().phase == Phase::backward;
   std::array<int64_t, kTrafficClasses> read_bits{}, write_bits{};
-  const std::vector<Keeping> keeping = keeping_of_passes(network, schedule, pass_of);
+  const std::vector<Keeping> keeping = keeping_of_passes(schedule, pass_of);
   for (size_t first = 0; first < keeping.size(); ++first) {
     if (std::find(keeping.begin(), keeping.begin() + static_cast<std::ptrdiff_t>(first), keeping[first]) !=
         keeping.begin() + static_cast<std::ptrdiff_t>(first))

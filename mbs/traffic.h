@@ -36,8 +36,12 @@ TrafficRules traffic_rules(const std::string& text);
 /// Names of the presets.
 std::vector<std::string> traffic_rules_names();
 
-/// DRAM bytes of one step of `schedule` (which must be valid), by class. A schedule without backward passes
-/// is inference: nothing is stored.
+/// The first pass that keeps or makes again what no order of ours does, so that its traffic cannot be
+/// predicted: what makes values again must be a group of whole blocks in both directions. -1: none.
+int first_unpredictable(const Network&, const Schedule&);
+
+/// DRAM bytes of one step of `schedule` (which must be valid and predictable), by class. A schedule without
+/// backward passes is inference: nothing is stored.
 Traffic predicted_traffic(const Network&, const Schedule&, const TrafficRules&);
 
 }  // namespace mbs

@@ -302,7 +302,13 @@ TEST_CASE("the optimal grouping is the best of all groupings in all treatments")
         o.spill = true;
         CAPTURE(net.name());
         CAPTURE(buffer);
-        EXPECT(make_plan(net, o).predicted.total_bytes() == best_of_everything(net, o));
+        int64_t best = best_of_everything(net, o);
+        if (order == Order::mbs_r) {  // which may also cut where nothing is made again
+          PlanOptions mbs2 = o;
+          mbs2.order = Order::mbs2;
+          best = std::min(best, best_of_everything(net, mbs2));
+        }
+        EXPECT(make_plan(net, o).predicted.total_bytes() == best);
       }
     }
   }
@@ -365,7 +371,7 @@ TEST_CASE("orders that may do more never move more, nor does a larger buffer mak
       };
       CAPTURE(arch);
       CAPTURE(mib);
-      EXPECT((total(Order::mbs_r) <= total(Order::mbs2) || mib < 5));
+      EXPECT(total(Order::mbs_r) <= total(Order::mbs2));
       const int64_t mbs2 = total(Order::mbs2), mbs1 = total(Order::mbs1), il = total(Order::il);
       EXPECT(mbs2 <= mbs1);
       EXPECT(mbs1 <= il);

@@ -136,21 +136,20 @@ int BufferModel::follow_branch(const KernelEvent& event) {
 // Whether who wrote a gradient follows its reader in the branch, so that the gradient comes straight back.
 // Nodes between them, adds, have passed it on.
 bool BufferModel::on_branch(NodeId reader, const Operand& o) const {
-  return std::all_of(
-      atoms_[static_cast<size_t>(o.tensor)].begin(), atoms_[static_cast<size_t>(o.tensor)].end(),
-      [&](TensorId atom) {
-        const Version& version = *here_[1][static_cast<size_t>(atom)];
-        NodeId n = reader;
-        while (n >= 0 && n < version.writer) n = next_[static_cast<size_t>(network_.node(n).out)];
-        return n == version.writer && !version.sum_of_one_call;
-      });
+  return std::all_of(atoms_[static_cast<size_t>(o.tensor)].begin(),
+                     atoms_[static_cast<size_t>(o.tensor)].end(), [&](TensorId atom) {
+                       const Version& version = *here_[1][static_cast<size_t>(atom)];
+                       NodeId n = reader;
+                       while (n >= 0 && n < version.writer)
+                         n = next_[static_cast<size_t>(network_.node(n).out)];
+                       return n == version.writer && !version.sum_of_one_call;
+                     });
 }
 
 bool BufferModel::written_here(const Operand& o) const {
   const auto& atoms = atoms_[static_cast<size_t>(o.tensor)];
-  return std::all_of(atoms.begin(), atoms.end(), [&](TensorId atom) {
-    return here_[side(o)][static_cast<size_t>(atom)] != nullptr;
-  });
+  return std::all_of(atoms.begin(), atoms.end(),
+                     [&](TensorId atom) { return here_[side(o)][static_cast<size_t>(atom)] != nullptr; });
 }
 
 // Whether the call finds an operand on chip.
@@ -222,9 +221,11 @@ void BufferModel::occupy(const KernelEvent& event, const Operand& o) {
   using Kind = Residents::Kind;
   Kind kind = o.role == Role::gradient ? Kind::gradient : Kind::value;
   if (o.role == Role::feature && event.phase == Phase::backward)
-    kind = o.access == Access::write || made_again_.contains(o.tensor) ? Kind::made_value : Kind::stored_value;
+    kind =
+        o.access == Access::write || made_again_.contains(o.tensor) ? Kind::made_value : Kind::stored_value;
   // Values are made again, and stored ones read, as a whole.
-  if (kind == Kind::made_value || kind == Kind::stored_value) return residents_.touch(kind, o.tensor, o.elems);
+  if (kind == Kind::made_value || kind == Kind::stored_value)
+    return residents_.touch(kind, o.tensor, o.elems);
   for (TensorId atom : atoms_[static_cast<size_t>(o.tensor)])
     residents_.touch(kind, atom, network_.tensor(atom).shape.elems() * event.samples);
 }

@@ -1,8 +1,8 @@
-// The third witness of traffic: an on-chip buffer as a set of data, replaying the events of a run. Of an event
-// it believes who touches what and when (pass, chunk, reuse, node, role, tensor, access, elems, sweeps) and
-// none of the answers (local, chained, sum_local, stored): those it finds out from what it has seen. A version
-// of the data is written to DRAM if somebody fetches it from there, or if nobody ever reads it. The rules are
-// those of docs/accounting.md.
+// The third witness of traffic: an on-chip buffer as a set of data, replaying the events of a run. Of an
+// event it believes who touches what and when (pass, chunk, reuse, node, role, tensor, access, elems, sweeps)
+// and none of the answers (local, chained, sum_local, stored): those it finds out from what it has seen. A
+// version of the data is written to DRAM if somebody fetches it from there, or if nobody ever reads it. The
+// rules are those of docs/accounting.md.
 #pragma once
 
 #include <array>
@@ -77,7 +77,8 @@ class BufferModel : public Recorder {
     int64_t elems = 0;
     NodeId writer = -1;
     bool sum_of_one_call = false;  // the call has contributed to the same sum before
-    bool read = false, fetched = false, stored = false;  // by anybody; from DRAM; from there by a backward pass
+    bool read = false, fetched = false,
+         stored = false;  // by anybody; from DRAM; from there by a backward pass
   };
   using Place = std::vector<Version*>;  // by tensor: the version that lies there
 
@@ -102,7 +103,8 @@ class BufferModel : public Recorder {
   std::vector<NodeId> first_reader_;          // by tensor, in forward; -1: nobody yet
   std::vector<NodeId> next_;                  // by tensor: the node that follows in the branch; -1: none
   std::map<std::array<int, 3>, Version> versions_;  // by pass, node and operand
-  std::array<Place, 2> before_, here_;  // features and gradients: left by earlier passes, written in the chunk
+  std::array<Place, 2> before_,
+      here_;  // features and gradients: left by earlier passes, written in the chunk
   std::set<std::pair<Role, TensorId>> arrived_;  // fetched in the chunk
   std::set<TensorId> made_again_;                // values, in the chunk
   std::array<int64_t, kTrafficClasses> read_bits_{}, write_bits_{};

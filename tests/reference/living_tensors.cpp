@@ -39,16 +39,19 @@ int64_t peak_elems(const Network& network, const Program::PassSteps& pass, Space
       ++life.touches;
     }
   }
-  // What streams through takes no space. Gradients of tensors from before the pass stay to be read after it.
+  // What streams through takes no space. Gradients of tensors from before the pass stay to be read after it;
+  // those that come from later passes may be there from the start.
   const bool hold = pass.pass.reuse == Reuse::hold;
   std::erase_if(lives, [&](const auto& entry) {
     const auto& [name, life] = entry;
     if (name.kind == BufferKind::value) return !hold || life.touches == 1;
     return !hold && made_on_the_way(pass, name, life);
   });
-  for (auto& [name, life] : lives)
-    if (name.kind == BufferKind::gradient && network.tensor(name.id).producer < pass.pass.first)
-      life.last = steps - 1;
+  for (auto& [name, life] : lives) {
+    if (name.kind != BufferKind::gradient) continue;
+    if (network.tensor(name.id).uses.back().node > pass.pass.last) life.first = 0;
+    if (network.tensor(name.id).producer < pass.pass.first) life.last = steps - 1;
+  }
 
   std::vector<int64_t> sums(static_cast<size_t>(steps), 0), born = sums, dying = sums;
   for (const auto& [name, life] : lives) {
