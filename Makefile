@@ -39,7 +39,7 @@ TEST_SRC := $(sort $(wildcard tests/*.cpp tests/*/*.cpp))
 PARALLEL  = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 objects   = $(1:%.cpp=$(DIR)/obj/%.o)
 
-.PHONY: all test run-tests demo setup check check-deps check-format format sanitize double clean help FORCE
+.PHONY: all test run-tests demo setup check check-deps check-format cachecheck format sanitize double clean help FORCE
 
 all: $(DIR)/mbs $(if $(filter build/release-float,$(DIR)),build/mbs)  ## build the program (build/mbs)
 
@@ -71,6 +71,14 @@ SOURCES = $(wildcard engine/*.[ch]* layers/*.[ch]* layers/*/*.[ch]* mbs/*.[ch]* 
           apps/*.[ch]* tests/*.[ch]pp tests/*.h tests/*/*.[ch]pp tests/*/*.h)
 check-format:  ## the sources are formatted as .clang-format says
 	@clang-format --dry-run -Werror $(SOURCES)
+
+# Valgrind computes fused multiply-adds in slow software, so Highway makes none here; norms, where it makes some all the
+# same, need -mfma for it. Which memory is touched when does not change. CACHECHECK=--json prints JSON.
+cachecheck:  ## the model's DRAM traffic against cache misses of the real program under valgrind (docs/cachecheck.md, 8 minutes)
+	@./setup.sh valgrind $$(command -v python3 >/dev/null || echo python3) >&2
+	@$(MAKE) --no-print-directory $(PARALLEL) DIR=build/cachecheck CXX='$(CXX) -DHWY_DISABLE_BMI2_FMA -mfma' \
+	  build/cachecheck/mbs >&2
+	@tests/cachecheck.py build/cachecheck/mbs $(CACHECHECK)
 
 format:  ## format the sources
 	@clang-format -i $(SOURCES)

@@ -278,7 +278,7 @@ TEST_CASE("a larger buffer never makes an optimal plan worse") {
 }
 
 TEST_CASE("an order that may do more moves no more") {
-  int compared = 0, better = 0;
+  int better = 0;
   for (uint64_t seed = 0; seed < 80; ++seed) {
     const Network net = random_network(seed);
     Dice dice(seed);
@@ -292,16 +292,9 @@ TEST_CASE("an order that may do more moves no more") {
     EXPECT(total(Order::mbs1) <= total(Order::il));
     EXPECT(total(Order::il) <= total(Order::baseline));
     EXPECT(bytes <= plan(net, Order::mbs2, batch, buffer, Grouping::greedy).predicted.total_bytes());
-    // MBS-R must begin its groups where values can be made again; where MBS2 does so too, it is one of the
-    // plans that MBS-R chooses from.
-    const bool within = std::all_of(mbs2.groups.begin(), mbs2.groups.end(), [&](const Group& g) {
-      return can_begin_recomputing(net, net.blocks()[static_cast<size_t>(g.first_block)].first);
-    });
     const int64_t again = total(Order::mbs_r);
-    compared += within;
+    EXPECT(again <= bytes);
     better += again < bytes;
-    if (within) EXPECT(again <= bytes);
   }
-  EXPECT(compared > 40);
   EXPECT(better > 40);
 }
