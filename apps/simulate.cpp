@@ -186,6 +186,11 @@ void print_text(const SimulateOptions& options, const Request& request, const Re
       fmt::print("  {}  {}\n", network.name(),
                  decimal_bytes(gradient_exchange_bytes(network, request.scenario.rules, options.chips)));
   }
+  fmt::print("\nThe optimizer is in none of these figures: an update moves another");
+  for (const Network& network : results.networks)
+    fmt::print("{} {} ({})", &network == &results.networks.front() ? "" : ",",
+               decimal_bytes(optimizer_bytes(network)), network.name());
+  fmt::print(", the same in every configuration.\n");
   print_spilled(results);
   for (const DataTable& table : detail_tables(options, results))
     fmt::print("\n{}", to_text(for_reading(table)));

@@ -129,6 +129,8 @@ int64_t gradient_exchange_bytes(const Network& network, const TrafficRules& rule
   return 2 * (chips - 1) * bits / (8 * int64_t{chips});
 }
 
+int64_t optimizer_bytes(const Network& network) { return network.parameter_count() * 5 * 4; }
+
 std::vector<std::string> spilled_names(const Network& network, const Plan& plan) {
   std::vector<std::string> names;
   for (const int block : plan.spilled) names.push_back(network.blocks()[static_cast<size_t>(block)].name);
@@ -157,6 +159,7 @@ nlohmann::ordered_json step_to_json(const Network& network, const SimulatedStep&
   row["dram_bytes_by_class"] = traffic_to_json(traffic);
   row["compulsory_bytes"] = bounds.compulsory_bytes * scenario.machine.chip_cores;
   row["lower_bound_bytes"] = bounds.lower_bound_bytes * scenario.machine.chip_cores;
+  row["optimizer_bytes"] = optimizer_bytes(network);
   row["macs"] = cost.macs;
   row["array_cycles"] = cost.array_cycles;
   row["utilization"] = cost.utilization;

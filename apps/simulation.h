@@ -74,6 +74,10 @@ SimulatedStep with_overlap(SimulatedStep step, Overlap overlap);
 /// 2 (chips - 1) / chips of the gradients.
 int64_t gradient_exchange_bytes(const Network& network, const TrafficRules& rules, int chips);
 
+/// DRAM bytes of one update of all parameters with SGD and momentum in 32 bits: weights, momentum and
+/// gradients are read, weights and momentum written. The same in every configuration, and in no other figure.
+int64_t optimizer_bytes(const Network& network);
+
 /// Names of the blocks that do not fit the buffer with one sample, and run layer by layer.
 std::vector<std::string> spilled_names(const Network& network, const Plan& plan);
 

@@ -185,6 +185,8 @@ TEST_CASE("what no order avoids, worked out by hand") {
   constexpr int kKept = 3 * (8 + 6) * 2 + 3 * 8 / 8;  // ReLU's output and mask, loss and probabilities
   constexpr int kWeights = (3 * 4 + 8 * 5 + 5) * 2;   // forward; and their gradients, of 16 bits
   constexpr int kBackwardWeights = (8 * 5 + 5) * 2;   // the first layer needs no data gradient
+  // The optimizer: each parameter in 32 bits, read with gradient and momentum, written with momentum.
+  EXPECT(optimizer_bytes(network) == 5 * 4 * (kWeights / 2));
   EXPECT(bounds.compulsory_bytes == 2 * kInput + 2 * kKept + kWeights + kBackwardWeights + kWeights);
   EXPECT(bounds.lower_bound_bytes ==
          kInput + 2 * (kKept - 50) + kWeights + (kBackwardWeights - 50) + kWeights);
