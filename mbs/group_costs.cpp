@@ -11,7 +11,7 @@ namespace {
 bool fits_with_batch(const Network& network, const PlanOptions& options, NodeId n) {
   const int64_t bits = layer_footprint_elems(network, network.node(n), options.rules.space) *
                        options.rules.feature_bits * options.batch;
-  return bits <= options.buffer_bytes * 8;
+  return (bits + 7) / 8 <= options.buffer_bytes;
 }
 
 // The terms of a network that runs layerwise: those of a chain inside of runs that fit, those of a layer that

@@ -7,6 +7,12 @@
 #include "mbs/recompute_footprint.h"
 
 namespace mbs {
+namespace {
+
+// More than any network needs; keeps sums far from the limits of int64_t.
+constexpr int64_t kLargestBuffer = int64_t{1} << 48;
+
+}  // namespace
 
 Treatment natural_treatment(Order order) {
   switch (order) {
@@ -41,7 +47,7 @@ GroupSizes::GroupSizes(const Network& network, const PlanOptions& options)
   for (const Treatment t : kRecomputing) {
     const Keeping keeping = keeping_of(t);
     again_[t] = recompute_footprints(network, options.rules.space, keeping.recompute, keeping.backward,
-                                     options.buffer_bytes * 8 / feature_bits_);
+                                     std::min(options.buffer_bytes, kLargestBuffer) * 8 / feature_bits_);
   }
 }
 
