@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <limits>
 #include <map>
 
@@ -16,8 +17,6 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kSpaceNames[] = {"out-of-place", "in-place"};
 constexpr const char* kReuseNames[] = {"none", "chain", "group", "hold"};
 constexpr const char* kRecomputeNames[] = {"nothing", "branches", "joins"};
-constexpr const char* kTreatmentNames[] = {"layerwise",    "chain",         "group",     "stream-branches",
-                                           "stream-joins", "hold-branches", "hold-joins"};
 constexpr const char* kPhaseNames[] = {"forward", "backward"};
 
 // A place in the document, so that a message can name it.
@@ -56,15 +55,13 @@ struct Field {
     if (!json.is_string()) fail("plan: '{}' must be a text", path);
     return json.get<std::string>();
   }
-  template <class Enum, size_t N>
-  Enum one_of(const char* const (&names)[N]) const {
+  template <class Enum, class Names>
+  Enum one_of(const Names& names) const {
     const std::string name = text();
-    std::string all;
-    for (size_t i = 0; i < N; ++i) {
-      if (name == names[i]) return static_cast<Enum>(i);
-      all += std::string(i > 0 ? ", " : "") + names[i];
-    }
-    fail("plan: '{}' is '{}'; it must be one of {}", path, name, all);
+    const auto found = std::find(std::begin(names), std::end(names), name);
+    if (found == std::end(names))
+      fail("plan: '{}' is '{}'; it must be one of {}", path, name, fmt::join(names, ", "));
+    return static_cast<Enum>(found - std::begin(names));
   }
 };
 
@@ -122,7 +119,7 @@ std::vector<Group> read_groups(const Network& network, const Field& root, int ba
     Group group;
     group.first_block = field.at("first").small_integer(next, next);
     group.last_block = field.at("last").small_integer(next, blocks - 1);
-    group.treatment = field.at("treatment").one_of<Treatment>(kTreatmentNames);
+    group.treatment = field.at("treatment").one_of<Treatment>(treatment_names());
     for (const Field& block : field.at("kept").items(true))
       group.kept.push_back(block.small_integer(group.first_block + 1, group.last_block));
     group.sub_batch = field.at("sub_batch").small_integer(1, batch);
@@ -144,7 +141,7 @@ Json group_to_json(const Network& network, const Group& group) {
   return {{"first", group.first_block},
           {"last", group.last_block},
           {"blocks", names},
-          {"treatment", kTreatmentNames[static_cast<size_t>(group.treatment)]},
+          {"treatment", treatment_name(group.treatment)},
           {"kept", group.kept},
           {"sub_batch", group.sub_batch},
           {"iterations", group.iterations},

@@ -53,15 +53,17 @@ class Planner {
   }
   Plan fully_serialized() const;
   Plan recomputing() const;
-  Plan assemble(const std::vector<GroupChoice>&) const;
+  /// `limit`: the largest sub-batch that a group in chunks may have.
+  Plan assemble(const std::vector<GroupChoice>&, int limit = kMaxBatch) const;
 
  private:
   int blocks() const { return blocks_of(network_); }
   Treatment treatment_of(int block) const;
   std::vector<GroupChoice> equal_runs() const;
-  Group make_group(const GroupChoice&, int last) const;
+  Group make_group(const GroupChoice&, int last, int limit) const;
   std::vector<TensorId> crossing(int block) const;
-  void add_passes(const Group&, std::vector<Pass>& forward) const;
+  std::vector<Pass> forward_passes(const Group&) const;
+  std::vector<Pass> backward_passes(const Group&) const;
 
   const Network& network_;
   const PlanOptions& options_;
@@ -76,7 +78,7 @@ Treatment Planner::treatment_of(int block) const {
   return Treatment::layerwise;
 }
 
-Group Planner::make_group(const GroupChoice& choice, int last) const {
+Group Planner::make_group(const GroupChoice& choice, int last, int limit) const {
   Group group;
   group.first_block = choice.first_block;
   group.last_block = last;
@@ -91,6 +93,7 @@ Group Planner::make_group(const GroupChoice& choice, int last) const {
     first = end;
   }
   group.sub_batch = sizes_.sub_batch(choice.treatment, group.footprint_bytes_per_sample);
+  if (choice.treatment != Treatment::layerwise) group.sub_batch = std::min(group.sub_batch, limit);
   group.iterations = (options_.batch - 1) / group.sub_batch + 1;
   group.weight_bytes = block_weight_bytes(network_, choice.first_block, last, options_.rules.feature_bits);
   return group;
@@ -107,20 +110,32 @@ std::vector<TensorId> Planner::crossing(int block) const {
   return values;
 }
 
-void Planner::add_passes(const Group& group, std::vector<Pass>& forward) const {
+std::vector<Pass> Planner::forward_passes(const Group& group) const {
   const NodeId first = network_.blocks()[static_cast<size_t>(group.first_block)].first;
   const NodeId last = network_.blocks()[static_cast<size_t>(group.last_block)].last;
-  if (group.treatment != Treatment::layerwise) {
-    forward.push_back({Phase::forward, first, last, group.sub_batch, keeping_of(group.treatment).forward});
-  } else if (options_.order == Order::baseline) {
-    for (NodeId n = first; n <= last; ++n)
-      forward.push_back({Phase::forward, n, n, options_.batch, Reuse::none});
-  } else {
-    for (const Pass& run : layerwise_runs(network_, options_, first, last)) forward.push_back(run);
-  }
+  if (group.treatment != Treatment::layerwise)
+    return {{Phase::forward, first, last, group.sub_batch, keeping_of(group.treatment).forward}};
+  if (options_.order != Order::baseline) return layerwise_runs(network_, options_, first, last);
+  std::vector<Pass> passes;
+  for (NodeId n = first; n <= last; ++n)
+    passes.push_back({Phase::forward, n, n, options_.batch, Reuse::none});
+  return passes;
 }
 
-Plan Planner::assemble(const std::vector<GroupChoice>& choices) const {
+// The same passes, last to first.
+std::vector<Pass> Planner::backward_passes(const Group& group) const {
+  std::vector<Pass> passes = forward_passes(group);
+  std::reverse(passes.begin(), passes.end());
+  const Keeping keeping = keeping_of(group.treatment);
+  for (Pass& pass : passes) {
+    pass.phase = Phase::backward;
+    pass.recompute = keeping.recompute;
+    if (group.treatment != Treatment::layerwise) pass.reuse = keeping.backward;
+  }
+  return passes;
+}
+
+Plan Planner::assemble(const std::vector<GroupChoice>& choices, int limit) const {
   Plan plan;
   plan.network = network_.name();
   plan.order = options_.order;
@@ -129,7 +144,7 @@ Plan Planner::assemble(const std::vector<GroupChoice>& choices) const {
   for (size_t g = 0; g < choices.size(); ++g) {
     const int last = (g + 1 < choices.size() ? choices[g + 1].first_block : blocks()) - 1;
     const Treatment treatment = choices[g].treatment;
-    plan.groups.push_back(make_group(choices[g], last));
+    plan.groups.push_back(make_group(choices[g], last, limit));
     if (treatment == Treatment::layerwise ||
         plan.groups.back().footprint_bytes_per_sample <= options_.buffer_bytes)
       continue;
@@ -141,22 +156,17 @@ Plan Planner::assemble(const std::vector<GroupChoice>& choices) const {
   plan.spilled = spilled_blocks(network_, options_);
   plan.schedule = {order_name(options_.order), options_.batch, {}};
   std::vector<Pass>& passes = plan.schedule.passes;
-  for (const Group& group : plan.groups) add_passes(group, passes);
-  for (size_t p = passes.size(); p-- > 0;) {
-    passes.push_back(passes[p]);
-    passes.back().phase = Phase::backward;
-  }
   for (const Group& group : plan.groups) {
-    for (const int block : group.kept)
-      for (const TensorId t : crossing(block)) plan.schedule.kept.push_back(t);
-    const Keeping keeping = keeping_of(group.treatment);
-    if (keeping.recompute == Recompute::nothing) continue;
-    const NodeId first = network_.blocks()[static_cast<size_t>(group.first_block)].first;
-    for (Pass& pass : passes) {
-      if (pass.phase != Phase::backward || pass.first != first) continue;
-      pass.reuse = keeping.backward;
-      pass.recompute = keeping.recompute;
+    const std::vector<Pass> of_group = forward_passes(group);
+    passes.insert(passes.end(), of_group.begin(), of_group.end());
+    for (const int block : group.kept) {
+      const std::vector<TensorId> values = crossing(block);
+      plan.schedule.kept.insert(plan.schedule.kept.end(), values.begin(), values.end());
     }
+  }
+  for (size_t g = plan.groups.size(); g-- > 0;) {
+    const std::vector<Pass> of_group = backward_passes(plan.groups[g]);
+    passes.insert(passes.end(), of_group.begin(), of_group.end());
   }
   plan.predicted = predicted_traffic(network_, plan.schedule, options_.rules);
   validate(network_, plan.schedule);
@@ -190,21 +200,12 @@ Plan Planner::fully_serialized() const {
     const Treatment treatment = treatment_of(b);
     if (groups.empty() || groups.back().treatment != treatment) groups.push_back({b, treatment});
   }
-  Plan plan = assemble(groups);
   int smallest = options_.batch;
-  for (const Group& g : plan.groups) smallest = std::min(smallest, g.sub_batch);
-  for (Group& g : plan.groups) {
-    if (g.treatment == Treatment::layerwise) continue;
-    g.sub_batch = smallest;
-    g.iterations = (options_.batch - 1) / smallest + 1;
+  for (int b = 0; b < blocks(); ++b) {
+    const Treatment treatment = treatment_of(b);
+    smallest = std::min(smallest, sizes_.sub_batch(treatment, sizes_.footprint_bytes(treatment, b, b)));
   }
-  for (Pass& pass : plan.schedule.passes) {
-    const int block = network_.node(pass.first).block;
-    for (const Group& g : plan.groups)
-      if (g.first_block <= block && block <= g.last_block) pass.sub_batch = g.sub_batch;
-  }
-  plan.predicted = predicted_traffic(network_, plan.schedule, options_.rules);
-  return plan;
+  return assemble(groups, smallest);
 }
 
 }  // namespace
