@@ -167,9 +167,7 @@ DataTable groups_table(const PaperModel& model) {
   for (const SimulatedStep& step : model.steps.front()) {
     if (!step.configuration.order.starts_with("mbs")) continue;
     for (const Group& group : step.plan.groups) {
-      const auto name = [&](int block) { return network.blocks()[static_cast<size_t>(block)].name; };
-      const std::string first = name(group.first_block), last = name(group.last_block);
-      table.rows.push_back({step.configuration.name, first == last ? first : first + " .. " + last,
+      table.rows.push_back({step.configuration.name, group_name(network, group),
                             int64_t{group.last_block - group.first_block + 1},
                             group.footprint_bytes_per_sample, group.weight_bytes, int64_t{group.sub_batch},
                             int64_t{group.iterations},

@@ -265,15 +265,18 @@ Plan make_plan(const Network& network, const PlanOptions& options) {
   }
 }
 
+std::string group_name(const Network& network, const Group& group) {
+  const std::string& first = network.blocks()[static_cast<size_t>(group.first_block)].name;
+  const std::string& last = network.blocks()[static_cast<size_t>(group.last_block)].name;
+  return first == last ? first : first + " .. " + last;
+}
+
 std::string group_table(const Network& network, const Plan& plan) {
   std::string text = fmt::format("{:<32} {:>9} {:>10} {:>14} {:>14}\n", "group", "sub-batch", "iterations",
                                  "bytes/sample", "weight bytes");
   for (const Group& group : plan.groups) {
-    const std::string& first = network.blocks()[static_cast<size_t>(group.first_block)].name;
-    const std::string& last = network.blocks()[static_cast<size_t>(group.last_block)].name;
-    text +=
-        fmt::format("{:<32} {:>9} {:>10} {:>14} {:>14}\n", first == last ? first : first + " .. " + last,
-                    group.sub_batch, group.iterations, group.footprint_bytes_per_sample, group.weight_bytes);
+    text += fmt::format("{:<32} {:>9} {:>10} {:>14} {:>14}\n", group_name(network, group), group.sub_batch,
+                        group.iterations, group.footprint_bytes_per_sample, group.weight_bytes);
   }
   return text;
 }

@@ -77,6 +77,9 @@ Plan plan_with_groups(const Network&, const PlanOptions&, const std::vector<Grou
 /// The same in the treatment of the order: group i starts at block `first_blocks[i]`.
 Plan plan_with_groups(const Network&, const PlanOptions&, const std::vector<int>& first_blocks);
 
+/// The first and the last block of a group, "conv1 .. layer2.0", or the only one.
+std::string group_name(const Network&, const Group&);
+
 /// One line per group: blocks, sub-batch, iterations, bytes per sample, weight bytes.
 std::string group_table(const Network&, const Plan&);
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/experiment.h"
 #include "engine/check.h"
 #include "engine/program.h"
 #include "layers/zoo/zoo.h"
@@ -64,10 +65,6 @@ inline Network entangled() {
   const TensorId e = n.add("drop", "dropout rate=0.5", {d});
   n.add("loss", "softmax_loss", {n.add("fc", "linear out=3", {e})});
   return n;
-}
-
-inline CountingRules counting_rules(const TrafficRules& rules) {
-  return {rules.feature_bits, rules.partial_sum_bits, rules.pool_index_bits, rules.max_sweeps};
 }
 
 /// What the accountant counts in a dry run of the schedule.

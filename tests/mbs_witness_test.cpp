@@ -14,6 +14,7 @@
 #include "tests/random_network.h"
 #include "tests/random_schedule.h"
 #include "tests/reference/buffer_model.h"
+#include "tests/tampering.h"
 
 using namespace mbs;
 using namespace mbs::tests;
@@ -136,22 +137,6 @@ void expect_agreement(const Network& net, const Schedule& schedule, const Traffi
                   replayed_traffic(net, schedule, rules));
   EXPECT_MESSAGE(wrong.empty(), net.name(), ": ", wrong);
 }
-
-// Hands events on after a change.
-using Change = std::function<bool(KernelEvent&, std::vector<Operand>&)>;  // false: the event is lost
-struct Tampering : Recorder {
-  Recorder& next;
-  const Change& change;
-
-  Tampering(Recorder& n, const Change& c) : next(n), change(c) {}
-  void on_kernel(const KernelEvent& event) override {
-    KernelEvent copy = event;
-    std::vector<Operand> operands(event.operands.begin(), event.operands.end());
-    if (!change(copy, operands)) return;
-    copy.operands = operands;
-    next.on_kernel(copy);
-  }
-};
 
 // Whether a counter of the changed events comes to other bytes than predicted, or refuses them.
 template <class Counter>

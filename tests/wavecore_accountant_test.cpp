@@ -3,6 +3,7 @@
 
 #include "tests/doctest.h"
 #include "tests/mbs_networks.h"
+#include "tests/tampering.h"
 #include "wavecore/accountant.h"
 
 using namespace mbs;
@@ -32,22 +33,6 @@ Traffic count(Reuse reuse, Phase phase, const std::vector<Operand>& operands) {
 }
 
 constexpr Reuse kPolicies[] = {Reuse::none, Reuse::chain, Reuse::group};
-
-// Hands events on after a change.
-struct Tampering : Recorder {
-  Recorder& next;
-  std::function<bool(KernelEvent&, std::vector<Operand>&)> change;  // false: the event is lost
-
-  Tampering(Recorder& n, std::function<bool(KernelEvent&, std::vector<Operand>&)> c)
-      : next(n), change(std::move(c)) {}
-  void on_kernel(const KernelEvent& event) override {
-    KernelEvent copy = event;
-    std::vector<Operand> operands(event.operands.begin(), event.operands.end());
-    if (!change(copy, operands)) return;
-    copy.operands = operands;
-    next.on_kernel(copy);
-  }
-};
 
 }  // namespace
 
