@@ -4,15 +4,10 @@
 #include <map>
 
 #include "engine/recompute.h"
+#include "mbs/traffic_graph.h"
 
 namespace mbs {
 namespace {
-
-// Who finds data on chip that somebody else left there.
-struct HandOver {
-  NodeId maker, reader;
-  bool chained;  // the reader follows next in the maker's branch
-};
 
 // The nodes that must run in one pass.
 struct Span {
@@ -28,11 +23,12 @@ struct Span {
 
 using Per = TrafficTerm::Per;
 
-class TermBuilder {
+class TermBuilder : TrafficGraph {
  public:
   TermBuilder(const Network& network, const Keeping& keeping, const TrafficRules& rules, bool training,
               std::span<const TensorId> kept)
-      : network_(network),
+      : TrafficGraph(network, training),
+        network_(network),
         keeping_(keeping),
         rules_(rules),
         training_(training),
@@ -58,68 +54,6 @@ class TermBuilder {
   }
 
  private:
-  // --- the graph ---
-
-  const Layer& layer(NodeId n) const { return *network_.node(n).layer; }
-  bool concat(NodeId n) const { return n >= 0 && layer(n).concatenates(); }
-  Needs needs(NodeId n) const { return layer(n).needs(network_.node(n).wants_dx); }
-  TensorId input_of(const Use& use) const {
-    return network_.node(use.node).in[static_cast<size_t>(use.input)];
-  }
-  const std::vector<Use>& uses(TensorId t) const { return network_.tensor(t).uses; }
-
-  // A tensor's first consumer follows next in its branch. A merge follows the first operand of which that is
-  // so.
-  bool chained(const Use& use) const {
-    const Node& node = network_.node(use.node);
-    const auto first = std::find_if(node.in.begin(), node.in.end(), [&](TensorId t) {
-      return uses(t).front().node == use.node && !concat(network_.tensor(t).producer);
-    });
-    return first - node.in.begin() == use.input;
-  }
-
-  // Reads of `t`, also as a part of a concatenation.
-  std::vector<Use> reads_of(TensorId t) const {
-    std::vector<Use> found;
-    for (const Use& use : uses(t)) {
-      if (!concat(use.node)) {
-        found.push_back(use);
-        continue;
-      }
-      const std::vector<Use> of_whole = reads_of(network_.node(use.node).out);
-      found.insert(found.end(), of_whole.begin(), of_whole.end());
-    }
-    return found;
-  }
-
-  // An add's input has the gradient of its output, in the same place, if nothing has been added to it before
-  // and nothing will be before the gradients of all other inputs have been read.
-  bool passed(const Use& use) const {
-    const std::vector<Use>& all = uses(input_of(use));
-    if (!layer(use.node).passes_gradient() || all.back().node != use.node) return false;
-    if (all.size() == 1) return true;
-    const NodeId next_to_add = all[all.size() - 2].node;
-    const std::vector<TensorId>& in = network_.node(use.node).in;
-    return next_to_add != use.node && std::all_of(in.begin(), in.end(), [&](TensorId other) {
-             if (other == input_of(use) || !network_.wants_gradient(other)) return true;
-             const NodeId producer = network_.tensor(other).producer;
-             return uses(other).size() == 1 && producer > next_to_add && !layer(producer).passes_gradient();
-           });
-  }
-
-  // Whether the contribution of a use is made by somebody further up: it is a name for what is there already.
-  bool moves_nothing(const Use& use) const { return concat(use.node) || passed(use); }
-
-  bool has_backward(NodeId n) const {
-    const Node& node = network_.node(n);
-    if (!training_ || concat(n)) return false;
-    if (!layer(n).passes_gradient()) return node.wants_dx || node.params > 0;
-    for (int i = 0; i < static_cast<int>(node.in.size()); ++i) {
-      if (network_.wants_gradient(input_of({n, i})) && !passed({n, i})) return true;
-    }
-    return false;
-  }
-
   // --- terms ---
 
   int64_t elems(TensorId t) const { return network_.tensor(t).shape.elems(); }
@@ -309,43 +243,6 @@ class TermBuilder {
   }
 
   // --- gradients of features ---
-
-  // The uses of t in the order in which they contribute to its gradient.
-  std::vector<Use> contributions(TensorId t) const {
-    std::vector<Use> order = uses(t);
-    std::stable_sort(order.begin(), order.end(), [](const Use& a, const Use& b) { return a.node > b.node; });
-    return order;
-  }
-
-  // The last step that writes what a contribution is, with the flag of the way from there to t.
-  HandOver maker_of(const Use& use) const {
-    if (!moves_nothing(use)) return {use.node, -1, chained(use)};
-    HandOver h = maker_of(contributions(network_.node(use.node).out).back());
-    h.chained = h.chained && chained(use);
-    return h;
-  }
-
-  // Under which name the gradient of t lies in memory.
-  TensorId place_of(TensorId t) const {
-    return uses(t).empty() || !passed(uses(t).back()) ? t : place_of(network_.node(uses(t).back().node).out);
-  }
-
-  // Reads of what stands in the gradient of an input once `use` has contributed.
-  void add_readers(const Use& use, bool is_chained, NodeId maker, std::vector<HandOver>& found) const {
-    const std::vector<Use> order = contributions(input_of(use));
-    const auto next = std::find(order.begin(), order.end(), use) + 1;
-    if (next != order.end()) {
-      found.push_back({maker, next->node, false});
-      return;
-    }
-    const NodeId producer = network_.tensor(input_of(use)).producer;
-    if (has_backward(producer)) found.push_back({maker, producer, is_chained});
-    for (int i = 0; i < static_cast<int>(network_.node(producer).in.size()); ++i) {
-      const Use through{producer, i};
-      if (network_.wants_gradient(input_of(through)) && moves_nothing(through))
-        add_readers(through, is_chained && chained(through), maker, found);
-    }
-  }
 
   // Reads of what lies in one place, to be counted when all are known.
   struct GradientRead {
