@@ -27,7 +27,10 @@ CoreBatch core_batch(const Network& network, const Batch& batch, int cores, int 
 
 DataParallel::DataParallel(const Network& network, const Schedule& schedule, int batch, int cores,
                            int threads)
-    : network_(network), batch_(batch), threads_(std::min(threads, cores)) {
+    : network_(network),
+      batch_(batch),
+      threads_(std::min(threads, cores)),
+      prepared_(prepared_arrays(network)) {
   if (batch < cores)
     fail_usage(
         "a batch of {} samples cannot be shared by {} cores: use --batch-size {} or more, or --cores {}",
@@ -35,12 +38,12 @@ DataParallel::DataParallel(const Network& network, const Schedule& schedule, int
   CHECK(schedule.batch == (batch + cores - 1) / cores, "a schedule of {} samples for {} on {} cores",
         schedule.batch, batch, cores);
   CHECK(network.has_loss(), "network '{}' does not end in a loss", network.name());
-  const bool training = schedule.passes.back().phase == Phase::backward;
+  training_ = schedule.passes.back().phase == Phase::backward;
   for (int c = 0; c < cores; ++c) {
     cores_.push_back(std::make_unique<Executor>(network, schedule));
-    if (training) core_gradients_.emplace_back(static_cast<size_t>(network.param_array_elems()));
+    if (training_) core_gradients_.emplace_back(static_cast<size_t>(network.param_array_elems()));
   }
-  if (training) gradients_.resize(static_cast<size_t>(network.param_array_elems()));
+  if (training_) gradients_.resize(static_cast<size_t>(network.param_array_elems()));
 }
 
 DataParallel::~DataParallel() = default;
@@ -49,14 +52,16 @@ BatchResult DataParallel::step(const Batch& batch, const StepKey& key, std::span
                                std::span<real> states, std::span<Recorder* const> recorders) {
   CHECK(batch.samples >= cores() && batch.samples <= batch_, "{} samples in a batch of {} on {} cores",
         batch.samples, batch_, cores());
+  prepare(params);
+  const Parameters parameters{params, states, prepared_};
   parallel_for(cores(), threads_, [&](int c) {
     const auto i = static_cast<size_t>(c);
     std::fill(core_gradients_[i].begin(), core_gradients_[i].end(), real{0});
-    cores_[i]->run(core_batch(network_, batch, cores(), c), key, params, states, core_gradients_[i],
+    cores_[i]->run(core_batch(network_, batch, cores(), c), key, parameters, core_gradients_[i],
                    recorders.empty() ? nullptr : recorders[i]);
   });
   const BatchResult result = collect(batch, {});
-  if (!std::isfinite(result.loss_sum)) report_nonfinite(batch, key, params, states);
+  if (!std::isfinite(result.loss_sum)) report_nonfinite(batch, key, parameters);
   sum_gradients();
   update_states(batch.samples, states);
   return result;
@@ -65,15 +70,29 @@ BatchResult DataParallel::step(const Batch& batch, const StepKey& key, std::span
 BatchResult DataParallel::evaluate(const Batch& batch, std::span<const real> params,
                                    std::span<const real> states, std::span<real> probabilities) {
   CHECK(batch.samples >= 1 && batch.samples <= batch_, "{} samples in a batch of {}", batch.samples, batch_);
+  prepare(params);
   parallel_for(cores(), threads_, [&](int c) {
     const CoreBatch share = core_batch(network_, batch, cores(), c);
-    if (share.samples > 0) cores_[static_cast<size_t>(c)]->run(share, {}, params, states, {}, nullptr);
+    if (share.samples > 0)
+      cores_[static_cast<size_t>(c)]->run(share, {}, {params, states, prepared_}, {}, nullptr);
   });
   return collect(batch, probabilities);
 }
 
+void DataParallel::prepare(std::span<const real> params) {
+  const std::vector<NodeId>& nodes = prepared_.nodes();
+  parallel_for(static_cast<int>(nodes.size()), threads_, [&](int i) {
+    const NodeId n = nodes[static_cast<size_t>(i)];
+    const Node& node = network_.node(n);
+    std::vector<const real*> of_node;
+    for (int p = node.first_param; p < node.first_param + node.params; ++p)
+      of_node.push_back(params.data() + network_.params()[static_cast<size_t>(p)].offset);
+    node.layer->prepare(of_node, training_ && node.wants_dx, prepared_.of(n));
+  });
+}
+
 int64_t DataParallel::planned_bytes() const {
-  int64_t bytes = 0;
+  int64_t bytes = prepared_.bytes();
   for (const auto& core : cores_) bytes += core->planned_bytes();
   return bytes;
 }
@@ -97,11 +116,10 @@ BatchResult DataParallel::collect(const Batch& batch, std::span<real> probabilit
   return result;
 }
 
-void DataParallel::report_nonfinite(const Batch& batch, const StepKey& key, std::span<const real> params,
-                                    std::span<const real> states) {
+void DataParallel::report_nonfinite(const Batch& batch, const StepKey& key, const Parameters& parameters) {
   for (int c = 0; c < cores(); ++c) {
     const NodeId n = cores_[static_cast<size_t>(c)]->first_nonfinite(core_batch(network_, batch, cores(), c),
-                                                                     key, params, states);
+                                                                     key, parameters);
     if (n < 0) continue;
     fail(
         "the loss is not finite at step {}: the first layer whose output is not is '{}' ({}); lower --lr, or "

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/network.h"
+#include "engine/node_arrays.h"
 #include "engine/schedule.h"
 
 namespace mbs {
@@ -34,6 +35,7 @@ struct Share {
 Share core_share(int samples, int cores, int core);
 
 class Executor;
+struct Parameters;
 
 /// Runs steps of a schedule on `cores` data-parallel cores with `threads` threads.
 class DataParallel {
@@ -64,13 +66,15 @@ class DataParallel {
 
  private:
   BatchResult collect(const Batch&, std::span<real> probabilities) const;
-  [[noreturn]] void report_nonfinite(const Batch&, const StepKey&, std::span<const real> params,
-                                     std::span<const real> states);
+  [[noreturn]] void report_nonfinite(const Batch&, const StepKey&, const Parameters&);
+  void prepare(std::span<const real> params);
   void sum_gradients();
   void update_states(int samples, std::span<real> states);
 
   const Network& network_;
   int batch_, threads_;
+  bool training_ = false;
+  NodeArrays prepared_;
   std::vector<std::unique_ptr<Executor>> cores_;
   std::vector<std::vector<real>> core_gradients_;
   std::vector<real> gradients_;

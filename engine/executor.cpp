@@ -24,6 +24,7 @@ Executor::Executor(const Network& network, const Schedule& schedule)
       program_(compile(network, flow_, schedule)),
       plan_(plan_memory(network, program_, network.output())),
       arena_(plan_.arena_bytes),
+      accumulators_(program_.training ? accumulator_arrays(network) : NodeArrays({})),
       params_(network.params().size()),
       states_(network.states().size()),
       gradients_(network.params().size()) {
@@ -85,27 +86,32 @@ std::byte* Executor::at(const Place& place, const Run& run, const Chunk& chunk) 
   return arena_.data() + place.offset + (place.whole_batch ? place.bytes_per_sample * chunk.first : 0);
 }
 
-void Executor::bind_params(std::span<const real> params, std::span<const real> states,
-                           std::span<real> gradients) {
+void Executor::bind_params(const Parameters& from, std::span<real> gradients) {
   for (size_t i = 0; i < params_.size(); ++i) {
-    params_[i] = params.data() + network_.params()[i].offset;
+    params_[i] = from.params.data() + network_.params()[i].offset;
     if (!gradients.empty()) gradients_[i] = gradients.data() + network_.params()[i].offset;
   }
-  for (size_t i = 0; i < states_.size(); ++i) states_[i] = states.data() + network_.states()[i].offset;
+  for (size_t i = 0; i < states_.size(); ++i) states_[i] = from.states.data() + network_.states()[i].offset;
 }
 
-void Executor::run(const CoreBatch& batch, const StepKey& key, std::span<const real> params,
-                   std::span<const real> states, std::span<real> gradients, Recorder* recorder) {
+void Executor::run(const CoreBatch& batch, const StepKey& key, const Parameters& params,
+                   std::span<real> gradients, Recorder* recorder) {
   CHECK(batch.samples >= 1 && batch.samples <= program_.batch, "{} samples in a batch of {}", batch.samples,
         program_.batch);
-  bind_params(params, states, gradients);
-  const Run run{batch, key, program_.training};
+  bind_params(params, gradients);
   EventSource events(network_, recorder);
+  if (program_.training) accumulators_.fill_zero();
+  walk({batch, key, program_.training, params.prepared}, events);
+  if (program_.training) finish_gradients();
+}
+
+void Executor::walk(const Run& run, EventSource& events) {
+  const int samples = run.batch.samples;
   for (size_t p = 0; p < program_.passes.size(); ++p) {
     const auto& [pass, steps] = program_.passes[p];
-    for (int c = 0; c < pass.chunks(batch.samples); ++c) {
+    for (int c = 0; c < pass.chunks(samples); ++c) {
       const int first = c * pass.sub_batch;
-      const Chunk chunk{first, std::min(pass.sub_batch, batch.samples - first)};
+      const Chunk chunk{first, std::min(pass.sub_batch, samples - first)};
       for (size_t s = 0; s < steps.size(); ++s) {
         if (kPoison) poison(steps[s], bound_[p][s], run, chunk);
         if (pass.phase == Phase::forward || steps[s].recompute)
@@ -116,6 +122,18 @@ void Executor::run(const CoreBatch& batch, const StepKey& key, std::span<const r
       }
     }
   }
+}
+
+void Executor::finish_gradients() {
+  for (NodeId n : accumulators_.nodes()) {
+    const Node& node = network_.node(n);
+    node.layer->finish_gradients(accumulators_.of(n), gradients_of(node));
+  }
+}
+
+std::span<real* const> Executor::gradients_of(const Node& node) const {
+  return std::span(gradients_)
+      .subspan(static_cast<size_t>(node.first_param), static_cast<size_t>(node.params));
 }
 
 // What forward and backward calls have in common.
@@ -133,6 +151,7 @@ Call Executor::prepare(const Step& step, const BoundStep& bound, const Run& run,
   call.y = reinterpret_cast<real*>(at(bound.y, run, chunk));
   call.params =
       std::span(params_).subspan(static_cast<size_t>(node.first_param), static_cast<size_t>(node.params));
+  call.prepared = run.prepared.of(step.node);
   call.aux = at(bound.aux, run, chunk);
   call.batch_aux = at(bound.batch_aux, run, chunk);
   call.scratch = reinterpret_cast<real*>(at(bound.scratch, run, chunk));
@@ -157,8 +176,8 @@ void Executor::backward(const Step& step, const BoundStep& bound, const Run& run
   call.dy = reinterpret_cast<const real*>(at(bound.dy, run, chunk));
   call.dx = dx_;
   call.add_to_dx = step.dx_added;
-  call.dparams =
-      std::span(gradients_).subspan(static_cast<size_t>(node.first_param), static_cast<size_t>(node.params));
+  call.dparams = gradients_of(node);
+  call.accumulator = accumulators_.of(step.node);
   call.batch = run.batch.batch;
   node.layer->backward(call);
 }
@@ -184,10 +203,9 @@ const std::byte* Executor::batch_aux(NodeId n) const {
   return arena_.data() + plan_.find({BufferKind::batch_aux, n}).offset;
 }
 
-NodeId Executor::first_nonfinite(const CoreBatch& batch, const StepKey& key, std::span<const real> params,
-                                 std::span<const real> states) {
-  bind_params(params, states, {});
-  const Run run{batch, key, program_.training};
+NodeId Executor::first_nonfinite(const CoreBatch& batch, const StepKey& key, const Parameters& params) {
+  bind_params(params, {});
+  const Run run{batch, key, program_.training, params.prepared};
   NodeId found = -1;
   for (size_t p = 0; p < program_.passes.size() && program_.passes[p].pass.phase == Phase::forward; ++p) {
     const auto& [pass, steps] = program_.passes[p];

@@ -8,6 +8,7 @@
 #include "engine/data_parallel.h"
 #include "engine/dataflow.h"
 #include "engine/memory_plan.h"
+#include "engine/node_arrays.h"
 #include "engine/program.h"
 
 namespace mbs {
@@ -21,6 +22,12 @@ struct CoreBatch {
   const int* labels = nullptr;   ///< of the share
 };
 
+/// What a step reads of the network's parameters; all cores read the same.
+struct Parameters {
+  std::span<const real> params, states;  ///< flat, as Network::params() and states()
+  const NodeArrays& prepared;            ///< what Layer::prepare made of `params`
+};
+
 class Executor {
  public:
   /// Plans and takes the memory. Error: an invalid schedule, or no memory.
@@ -28,8 +35,8 @@ class Executor {
 
   /// Walks the whole schedule. `gradients` (flat, as Network::params()) are added to; not used without
   /// backward passes. `recorder` may be null.
-  void run(const CoreBatch&, const StepKey&, std::span<const real> params, std::span<const real> states,
-           std::span<real> gradients, Recorder* recorder);
+  void run(const CoreBatch&, const StepKey&, const Parameters&, std::span<real> gradients,
+           Recorder* recorder);
 
   /// The output of the last layer for every sample of the last run: {loss, probabilities} where it is a loss.
   const real* output() const;
@@ -37,10 +44,9 @@ class Executor {
   const std::byte* batch_aux(NodeId) const;
 
   /// Walks the forward passes again and returns the first layer with an output that is not finite; -1: none.
-  NodeId first_nonfinite(const CoreBatch&, const StepKey&, std::span<const real> params,
-                         std::span<const real> states);
+  NodeId first_nonfinite(const CoreBatch&, const StepKey&, const Parameters&);
 
-  int64_t planned_bytes() const { return plan_.arena_bytes; }
+  int64_t planned_bytes() const { return plan_.arena_bytes + accumulators_.bytes(); }
 
  private:
   // Where a buffer of a step begins: at offset + (whole_batch ? first sample of the chunk : 0) *
@@ -62,6 +68,7 @@ class Executor {
     const CoreBatch& batch;
     const StepKey& key;
     bool training;
+    const NodeArrays& prepared;
   };
 
   BoundStep bind(const Step&) const;
@@ -69,7 +76,10 @@ class Executor {
   Place value_place(const Step&,
                     TensorId) const;  // of a value as it was stored, or as the pass made it again
   std::byte* at(const Place&, const Run&, const Chunk&) const;
-  void bind_params(std::span<const real> params, std::span<const real> states, std::span<real> gradients);
+  void bind_params(const Parameters&, std::span<real> gradients);
+  void walk(const Run&, EventSource&);
+  void finish_gradients();
+  std::span<real* const> gradients_of(const Node&) const;
   template <class Call>
   Call prepare(const Step&, const BoundStep&, const Run&, const Chunk&);
   void forward(const Step&, const BoundStep&, const Run&, const Chunk&);
@@ -81,6 +91,7 @@ class Executor {
   Program program_;
   MemoryPlan plan_;
   Arena arena_;
+  NodeArrays accumulators_;
   std::vector<std::vector<BoundStep>> bound_;  ///< [pass][step]
   std::vector<const real*> params_, states_;   ///< by index in Network::params() and states()
   std::vector<real*> gradients_;

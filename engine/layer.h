@@ -55,9 +55,11 @@ struct Needs {
   int64_t aux_bytes_per_batch = 0;    ///< kept once per core (only for layers that couple samples)
   int64_t forward_scratch_elems = 0;  ///< working space of one call, whatever its number of samples
   int64_t backward_scratch_elems = 0;
-  int x_sweeps = 1;         ///< forward reads of each input
-  int stored_sweeps = 1;    ///< backward reads of each stored tensor
-  int gradient_sweeps = 1;  ///< backward reads of dy
+  int64_t prepared_elems = 0;     ///< parameters as its kernels read them: made once per step, for all cores
+  int64_t accumulator_elems = 0;  ///< per core: parameter gradients in a form of its own, while a step lasts
+  int x_sweeps = 1;               ///< forward reads of each input
+  int stored_sweeps = 1;          ///< backward reads of each stored tensor
+  int gradient_sweeps = 1;        ///< backward reads of dy
 };
 
 /// What names the random values of a training step.
@@ -77,6 +79,7 @@ struct Forward {
   std::span<const real* const> x;       ///< x[i]: samples x in_shapes()[i]
   real* y = nullptr;                    ///< samples x out_shape(); every element is assigned
   std::span<const real* const> params;  ///< one per ParamSpec
+  const real* prepared = nullptr;       ///< prepared_elems
   std::span<const real* const> state;   ///< one per StateSpec
   std::byte* aux = nullptr;             ///< samples x aux_bytes_per_sample
   std::byte* batch_aux = nullptr;       ///< aux_bytes_per_batch
@@ -98,7 +101,11 @@ struct Backward {
   std::span<real* const> dx;
   std::span<const uint8_t> add_to_dx;
   std::span<const real* const> params;
-  std::span<real* const> dparams;  ///< gradients are added: one chain of additions in sample order
+  const real* prepared = nullptr;  ///< prepared_elems
+  /// Gradients are added: one chain of additions in sample order. A layer with an accumulator adds to it
+  /// instead, and finish_gradients() brings it here.
+  std::span<real* const> dparams;
+  real* accumulator = nullptr;  ///< accumulator_elems, zero before the first chunk
   const std::byte* aux = nullptr;
   const std::byte* batch_aux = nullptr;
   real* scratch = nullptr;  ///< backward_scratch_elems, contents undefined
@@ -141,8 +148,17 @@ class Layer {
     return {};
   }
 
+  /// Brings the parameters into the form that the kernels read, once before the chunks of a step. Without
+  /// `wants_dx` only forward follows, or a backward that is asked for no data gradients.
+  virtual void prepare(std::span<const real* const> params, bool wants_dx, real* prepared) const {
+    (void)params, (void)wants_dx, (void)prepared;
+  }
   virtual void forward(const Forward&) const = 0;
   virtual void backward(const Backward&) const = 0;
+  /// Adds what the accumulator holds to the gradients, once after the last chunk of a step.
+  virtual void finish_gradients(const real* accumulator, std::span<real* const> dparams) const {
+    (void)accumulator, (void)dparams;
+  }
 
   /// After a step: folds what each core left in batch_aux (in core order, `samples[i]` samples each) into the
   /// state.

@@ -41,6 +41,10 @@ class Conv2d final : public Layer {
     if (wants_dx)
       needs.backward_scratch_elems =
           std::max(needs.backward_scratch_elems, kernels_.data_gradient.scratch_elems(s_));
+    needs.prepared_elems =
+        prepared_elems(kernels_.forward) + (wants_dx ? prepared_elems(kernels_.data_gradient) : 0);
+    if (kernels_.weight_gradient.accumulator_elems != nullptr)
+      needs.accumulator_elems = kernels_.weight_gradient.accumulator_elems(s_);
     needs.gradient_sweeps = wants_dx ? 2 : 1;
     return needs;
   }
@@ -55,11 +59,22 @@ class Conv2d final : public Layer {
     return gemms;
   }
 
+  void prepare(std::span<const real* const> params, bool wants_dx, real* prepared) const override {
+    const ConvKernel &f = kernels_.forward, &d = kernels_.data_gradient;
+    if (f.prepare != nullptr) f.prepare(s_, params[0], prepared);
+    if (wants_dx && d.prepare != nullptr) d.prepare(s_, params[0], prepared + prepared_elems(f));
+  }
+
+  void finish_gradients(const real* accumulator, std::span<real* const> dparams) const override {
+    kernels_.weight_gradient.finish(s_, accumulator, dparams[0]);
+  }
+
   void forward(const Forward& f) const override {
     ConvArgs args;
     args.samples = f.samples;
     args.x = f.x[0];
     args.w = f.params[0];
+    args.prepared = f.prepared;
     args.bias = has_bias_ ? f.params[1] : nullptr;
     args.out = f.y;
     args.scratch = f.scratch;
@@ -74,16 +89,21 @@ class Conv2d final : public Layer {
     args.dy = b.dy;
     args.scratch = b.scratch;
     if (b.dx[0] != nullptr) {
+      args.prepared = b.prepared + prepared_elems(kernels_.forward);
       args.out = b.dx[0];
       args.add = b.add_to_dx[0] != 0;
       kernels_.data_gradient.run(s_, args);
     }
-    args.out = b.dparams[0];
+    args.out = kernels_.weight_gradient.finish != nullptr ? b.accumulator : b.dparams[0];
     kernels_.weight_gradient.run(s_, args);
     if (has_bias_) add_rows(b.samples * s_.out.pixels(), s_.out.c, b.dy, b.dparams[1]);
   }
 
  private:
+  int64_t prepared_elems(const ConvKernel& kernel) const {
+    return kernel.prepared_elems == nullptr ? 0 : kernel.prepared_elems(s_);
+  }
+
   ConvShape s_;
   bool has_bias_;
   ConvKernels kernels_;

@@ -97,7 +97,10 @@ class Runner {
         aux_("aux", in.samples * needs_.aux_bytes_per_sample, kPoison),
         batch_aux_("batch_aux", needs_.aux_bytes_per_batch, kPoison),
         forward_scratch_("forward scratch", needs_.forward_scratch_elems, kNan),
-        backward_scratch_("backward scratch", needs_.backward_scratch_elems, kNan) {
+        backward_scratch_("backward scratch", needs_.backward_scratch_elems, kNan),
+        prepared_("prepared", needs_.prepared_elems, kNan),
+        accumulator_("accumulator", needs_.accumulator_elems, real{0}) {
+    layer.prepare(params_, options.backward && options.wants_dx, prepared_.data());
     if (!options.backward) return;
     const Random noise(17, Stream::test, 5);
     for (size_t i = 0; i < in.x.size(); ++i) {
@@ -126,6 +129,7 @@ class Runner {
     f.x = x;
     f.y = y_.data() + first * layer_.out_shape().elems();
     f.params = params_;
+    f.prepared = prepared_.data();
     f.state = states_;
     if (options_.training) {
       f.aux = aux_.data() + first * needs_.aux_bytes_per_sample;
@@ -145,7 +149,7 @@ class Runner {
       x.push_back(needs_.x ? in_.x[i].data() + offset : nullptr);
       dx.push_back(wanted ? dx_[i].data() + offset : nullptr);
     }
-    for (auto& d : dparams_) dparams.push_back(d.data());
+    dparams = dparam_pointers();
     const std::vector<uint8_t> add(dx.size(), options_.add_to_dx);
     backward_scratch_.fill(kNan);
     const int64_t out = first * layer_.out_shape().elems();
@@ -160,13 +164,19 @@ class Runner {
     b.dx = dx;
     b.add_to_dx = add;
     b.params = params_;
+    b.prepared = prepared_.data();
     b.dparams = dparams;
+    b.accumulator = accumulator_.data();
     b.aux = aux_.data() + first * needs_.aux_bytes_per_sample;
     b.batch_aux = batch_aux_.data();
     b.scratch = backward_scratch_.data();
     b.labels = in_.labels.empty() ? nullptr : in_.labels.data() + first;
     b.batch = in_.samples;
     layer_.backward(b);
+  }
+
+  void finish() {
+    if (needs_.accumulator_elems > 0) layer_.finish_gradients(accumulator_.data(), dparam_pointers());
   }
 
   Run take() {
@@ -180,10 +190,18 @@ class Runner {
     batch_aux_.check(run_.overrun);
     forward_scratch_.check(run_.overrun);
     backward_scratch_.check(run_.overrun);
+    prepared_.check(run_.overrun);
+    accumulator_.check(run_.overrun);
     return std::move(run_);
   }
 
  private:
+  std::vector<real*> dparam_pointers() {
+    std::vector<real*> pointers;
+    for (auto& d : dparams_) pointers.push_back(d.data());
+    return pointers;
+  }
+
   static constexpr std::byte kPoison{0xcd};
   static constexpr StepKey kKey{7, 11};
   static constexpr int kNode = 3;
@@ -195,7 +213,7 @@ class Runner {
   std::vector<const real*> params_, states_;
   Guarded<real> y_;
   Guarded<std::byte> aux_, batch_aux_;
-  Guarded<real> forward_scratch_, backward_scratch_;
+  Guarded<real> forward_scratch_, backward_scratch_, prepared_, accumulator_;
   std::vector<Guarded<real>> dx_, dparams_;
   Run run_;
 };
@@ -245,8 +263,10 @@ Run run_layer(const Layer& layer, const Inputs& in, const RunOptions& options) {
   int first = 0;
   for (int n : chunks) runner.forward(std::exchange(first, first + n), n);
   first = 0;
-  if (options.backward)
+  if (options.backward) {
     for (int n : chunks) runner.backward(std::exchange(first, first + n), n);
+    runner.finish();
+  }
   return runner.take();
 }
 

@@ -56,9 +56,9 @@ struct Run {
   std::string overrun;  ///< the buffers beyond whose ends something was written; empty: none
 };
 
-/// Forward over all chunks, then backward over all chunks, both in sample order. Every buffer has exactly the
-/// declared size and lies between guards; y, dx and scratch start as NaN; what needs() does not ask for is a
-/// null pointer.
+/// Prepares, then forward over all chunks and backward over all chunks, both in sample order. Every buffer
+/// has exactly the declared size and lies between guards; y, dx and scratch start as NaN; what needs() does
+/// not ask for is a null pointer.
 Run run_layer(const Layer&, const Inputs&, const RunOptions&);
 
 /// Chunk sizes that sum to `samples`: a random composition.
@@ -80,6 +80,12 @@ class Wrapper : public Layer {
   bool is_loss() const override { return inner_->is_loss(); }
   void forward(const Forward& f) const override { inner_->forward(f); }
   void backward(const Backward& b) const override { inner_->backward(b); }
+  void prepare(std::span<const real* const> params, bool wants_dx, real* prepared) const override {
+    inner_->prepare(params, wants_dx, prepared);
+  }
+  void finish_gradients(const real* accumulator, std::span<real* const> dparams) const override {
+    inner_->finish_gradients(accumulator, dparams);
+  }
 
  protected:
   explicit Wrapper(std::shared_ptr<const Layer> inner);

@@ -28,24 +28,40 @@ struct ConvShape {
 /// Arguments of the three functions; what is not used by one may be null.
 struct ConvArgs {
   int samples = 1;
-  const real* x = nullptr;     ///< samples x in
-  const real* w = nullptr;     ///< {kh, kw, c_in, c_out}
-  const real* bias = nullptr;  ///< {c_out}, null: none (forward only)
-  const real* dy = nullptr;    ///< samples x out
-  real* out = nullptr;         ///< forward: y, assigned; data gradient: dx; weight gradient: dw, added to
-  bool add = false;            ///< data gradient: dx is added to, else assigned
-  real* scratch = nullptr;     ///< as many elements as scratch_elems says, contents undefined
+  const real* x = nullptr;         ///< samples x in
+  const real* w = nullptr;         ///< {kh, kw, c_in, c_out}
+  const real* prepared = nullptr;  ///< what ConvKernel::prepare made of w
+  const real* bias = nullptr;      ///< {c_out}, null: none (forward only)
+  const real* dy = nullptr;        ///< samples x out
+  real* out = nullptr;  ///< forward: y, assigned; data gradient: dx; weight gradient: dw or the accumulator,
+                        ///< added to
+  bool add = false;     ///< data gradient: dx is added to, else assigned
+  real* scratch = nullptr;  ///< as many elements as scratch_elems says, contents undefined
 };
 
-/// One direction of one implementation. Samples do not depend on each other; a weight gradient is one chain
-/// of additions in sample order that starts from what is there.
+/// Forward or data gradient of one implementation. Samples do not depend on each other.
 struct ConvKernel {
   int64_t (*scratch_elems)(const ConvShape&);
   void (*run)(const ConvShape&, const ConvArgs&);
+  /// Weights in the form that `run` reads, made once for all calls of a step. Null: it reads them as they
+  /// are.
+  int64_t (*prepared_elems)(const ConvShape&) = nullptr;
+  void (*prepare)(const ConvShape&, const real* w, real* prepared) = nullptr;
+};
+
+/// Weight gradient of one implementation: one chain of additions in sample order that starts from what is
+/// there.
+struct ConvWeightGradient {
+  int64_t (*scratch_elems)(const ConvShape&);
+  void (*run)(const ConvShape&, const ConvArgs&);
+  /// Where not null, `run` adds to an accumulator that starts as zeros, and `finish` adds that to dw.
+  int64_t (*accumulator_elems)(const ConvShape&) = nullptr;
+  void (*finish)(const ConvShape&, const real* accumulator, real* dw) = nullptr;
 };
 
 struct ConvKernels {
-  ConvKernel forward, data_gradient, weight_gradient;
+  ConvKernel forward, data_gradient;
+  ConvWeightGradient weight_gradient;
 };
 
 extern const ConvKernels kDirectConv;  ///< vector kernels (conv_simd.h)

@@ -118,6 +118,6 @@ void run(const ConvShape& s, const ConvArgs& a) {
 
 }  // namespace
 
-const ConvKernel kDirectWeightGradient = {scratch_elems, run};
+const ConvWeightGradient kDirectWeightGradient = {scratch_elems, run};
 
 }  // namespace mbs

@@ -5,6 +5,6 @@
 
 namespace mbs {
 
-extern const ConvKernel kDirectWeightGradient;
+extern const ConvWeightGradient kDirectWeightGradient;
 
 }  // namespace mbs
