@@ -190,8 +190,11 @@ void machine(ExperimentOptions& o, Visit&& visit) {
         o.cores);
   visit({"--threads,-j", "threads, never part of the result; 0: one per core", 0, 4096}, o.threads);
   visit({"--machine", "the modelled accelerator: wavecore, or a JSON file (docs/wavecore.md)"}, o.modelled);
-  visit({"--kernels", "convolution kernels: direct = SIMD, gemm = im2col and OpenBLAS", 0, 0,
-         "auto|direct|gemm"},
+  visit({"--kernels",
+         "convolution kernels, part of what the result depends on: direct = SIMD, winograd = fewer "
+         "multiplications "
+         "for 3x3, gemm = im2col and OpenBLAS, auto = the fastest for each layer",
+         0, 0, "auto|direct|winograd|gemm"},
         o.kernels);
 }
 
