@@ -39,7 +39,8 @@ std::unique_ptr<const Layer> make_avg_pool(const Spec& spec, std::span<const Sha
 
 std::unique_ptr<const Layer> make_global_avg_pool(const Spec& spec, std::span<const Shape> in) {
   check_input_count(spec, in, 1);
-  return std::make_unique<AvgPool>(spec, in, Window{{in[0].h, in[0].w}, {1, 1}, {0, 0}}, AvgOver::kernel);
+  const Extent image = {in[0].h, in[0].w};
+  return std::make_unique<AvgPool>(spec, in, Window{image, image, {0, 0}}, AvgOver::kernel);
 }
 
 }  // namespace

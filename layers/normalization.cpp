@@ -11,18 +11,34 @@ namespace {
 
 constexpr int64_t kRealsPerDouble = static_cast<int64_t>(sizeof(double) / sizeof(real));
 
-// Two sums and four coefficients for each channel.
+// Two sums and four coefficients for each place of a row.
 struct Scratch {
+  NormRows rows;
+  int64_t channels;
   double *sum0, *sum1;
   real *mean, *a, *b, *c;
 
-  Scratch(real* memory, int64_t channels)
-      : sum0(reinterpret_cast<double*>(memory)),
-        sum1(sum0 + channels),
-        mean(reinterpret_cast<real*>(sum1 + channels)),
-        a(mean + channels),
-        b(a + channels),
-        c(b + channels) {}
+  Scratch(const NormShape& shape, real* memory)
+      : rows(shape.pixels, shape.channels),
+        channels(shape.channels),
+        sum0(reinterpret_cast<double*>(memory)),
+        sum1(sum0 + rows.width),
+        mean(reinterpret_cast<real*>(sum1 + rows.width)),
+        a(mean + rows.width),
+        b(a + rows.width),
+        c(b + rows.width) {}
+
+  // From one coefficient of each channel to one of each place.
+  void repeat(real* coefficients) const {
+    for (int64_t i = channels; i < rows.width; i += channels)
+      std::copy_n(coefficients, channels, coefficients + i);
+  }
+
+  // From one sum of each place to one of each channel.
+  void fold(double* sums) const {
+    for (int64_t i = channels; i < rows.width; i += channels)
+      for (int64_t k = 0; k < channels; ++k) sums[k] += sums[i + k];
+  }
 };
 
 // The mean that the loops subtract is rounded to real; what the rounding cut off goes into their offset, so
@@ -34,32 +50,68 @@ struct Mean {
       : rounded(static_cast<real>(mean)), cut_off(mean - static_cast<double>(rounded)) {}
 };
 
+// The mean of a few pixels of each channel: near enough to subtract it before squares are summed in real.
+// (One pixel would do but for outliers.)
+void sample_means(const NormShape& shape, const real* x, real* means) {
+  constexpr int64_t kSamples = 8;
+  std::fill_n(means, shape.channels, real(0));
+  for (int64_t i = 0; i < kSamples; ++i) {
+    const real* pixel = x + shape.pixels * i / kSamples * shape.channels;
+    for (int c = 0; c < shape.channels; ++c) means[c] += pixel[c];
+  }
+  for (int c = 0; c < shape.channels; ++c) means[c] /= kSamples;
+}
+
+// The sum of term(c) for c in [first, first + n). One chain of additions would wait for the latency of each.
+template <class Term>
+double sum_of(int first, int n, const Term& term) {
+  double a = 0, b = 0, c = 0, d = 0;
+  int i = first;
+  for (; i + 4 <= first + n; i += 4) {
+    a += term(i);
+    b += term(i + 1);
+    c += term(i + 2);
+    d += term(i + 3);
+  }
+  for (; i < first + n; ++i) a += term(i);
+  return (a + b) + (c + d);
+}
+
 double inverse_deviation(const GroupStats& stats, double eps) { return 1 / std::sqrt(stats.variance + eps); }
 
 }  // namespace
 
-int64_t norm_scratch_elems(int channels) { return (2 * kRealsPerDouble + 4) * channels; }
+int64_t norm_scratch_elems(int channels) { return (2 * kRealsPerDouble + 4) * NormRows::max_width(channels); }
 
 void group_statistics(const NormShape& shape, const real* x, GroupStats* stats, real* memory) {
-  const Scratch scratch(memory, shape.channels);
-  channel_moments(x, shape.pixels, shape.channels, scratch.sum0, scratch.sum1);
-  const int group = shape.channels / shape.groups;
+  const Scratch scratch(shape, memory);
+  double *means = scratch.sum0, *m2 = scratch.sum1;
+  sample_means(shape, x, scratch.mean);
+  scratch.repeat(scratch.mean);
+  norm_moments(scratch.rows, x, scratch.mean, means, m2);
+  for (double* sums : {means, m2}) scratch.fold(sums);
   const auto pixels = static_cast<double>(shape.pixels);
+  const double one_over_pixels = 1 / pixels;
+  for (int c = 0; c < shape.channels; ++c) {
+    const double offset = means[c] * one_over_pixels;  // of the mean from what was subtracted
+    m2[c] -= means[c] * offset;
+    means[c] = scratch.mean[c] + offset;
+  }
+  const int group = shape.channels / shape.groups;
   for (int g = 0; g < shape.groups; ++g) {
-    const double* means = scratch.sum0 + g * group;
-    const double* m2 = scratch.sum1 + g * group;
-    double mean = 0, squares = 0;
-    for (int c = 0; c < group; ++c) mean += means[c];
-    mean /= group;
+    const double mean = sum_of(g * group, group, [&](int c) { return means[c]; }) / group;
     // Squares about the group's mean, from those about each channel's own (Chan, Golub, LeVeque 1983).
-    for (int c = 0; c < group; ++c) squares += m2[c] + pixels * (means[c] - mean) * (means[c] - mean);
+    const double squares = sum_of(g * group, group, [&](int c) {
+      const double delta = means[c] - mean;
+      return m2[c] + pixels * delta * delta;
+    });
     stats[g] = {mean, squares / (pixels * group)};
   }
 }
 
 void group_normalize(const NormShape& shape, const real* x, const GroupStats* stats, const real* gamma,
                      const real* beta, real* y, uint8_t* mask, real* memory) {
-  const Scratch scratch(memory, shape.channels);
+  const Scratch scratch(shape, memory);
   const int group = shape.channels / shape.groups;
   for (int g = 0; g < shape.groups; ++g) {
     const Mean mean(stats[g].mean);
@@ -71,31 +123,34 @@ void group_normalize(const NormShape& shape, const real* x, const GroupStats* st
       scratch.b[c] = static_cast<real>(beta[c] - mean.cut_off * scale);
     }
   }
-  normalize(x, y, shape.pixels, shape.channels, scratch.mean, scratch.a, scratch.b, shape.relu, mask);
+  for (real* coefficients : {scratch.mean, scratch.a, scratch.b}) scratch.repeat(coefficients);
+  normalize(scratch.rows, x, y, scratch.mean, scratch.a, scratch.b, shape.relu, mask);
 }
 
 void group_norm_gradient(const NormShape& shape, const real* x, const real* dy, const uint8_t* mask,
                          const GroupStats* stats, const real* gamma, real* dgamma, real* dbeta, real* dx,
                          bool add, real* memory) {
   if (!shape.relu) mask = nullptr;
-  const Scratch scratch(memory, shape.channels);
+  const Scratch scratch(shape, memory);
   const int group = shape.channels / shape.groups;
   for (int g = 0; g < shape.groups; ++g)
     std::fill_n(scratch.mean + g * group, group, Mean(stats[g].mean).rounded);
-  norm_gradient_sums(x, dy, mask, shape.pixels, shape.channels, scratch.mean, scratch.sum0, scratch.sum1);
+  scratch.repeat(scratch.mean);
+  norm_gradient_sums(scratch.rows, x, dy, mask, scratch.mean, scratch.sum0, scratch.sum1);
+  for (double* sums : {scratch.sum0, scratch.sum1}) scratch.fold(sums);
 
   const double n = static_cast<double>(shape.pixels) * group;
   for (int g = 0; g < shape.groups; ++g) {
     const Mean mean(stats[g].mean);
     const double rstd = inverse_deviation(stats[g], shape.eps);
-    double sum_dy = 0, sum_dy_xhat = 0;  // weighted by gamma
+    double *dy_sum = scratch.sum0, *dy_xhat = scratch.sum1;
     for (int c = g * group; c < (g + 1) * group; ++c) {
-      const double dy_xhat = (scratch.sum1[c] - mean.cut_off * scratch.sum0[c]) * rstd;
-      dgamma[c] += static_cast<real>(dy_xhat);
-      dbeta[c] += static_cast<real>(scratch.sum0[c]);
-      sum_dy += gamma[c] * scratch.sum0[c];
-      sum_dy_xhat += gamma[c] * dy_xhat;
+      dy_xhat[c] = (dy_xhat[c] - mean.cut_off * dy_sum[c]) * rstd;
+      dgamma[c] += static_cast<real>(dy_xhat[c]);
+      dbeta[c] += static_cast<real>(dy_sum[c]);
     }
+    const double sum_dy = sum_of(g * group, group, [&](int c) { return gamma[c] * dy_sum[c]; });
+    const double sum_dy_xhat = sum_of(g * group, group, [&](int c) { return gamma[c] * dy_xhat[c]; });
     const double by_x = -rstd * rstd * sum_dy_xhat / n;
     const double offset = -rstd * sum_dy / n - by_x * mean.cut_off;
     for (int c = g * group; c < (g + 1) * group; ++c) {
@@ -104,9 +159,9 @@ void group_norm_gradient(const NormShape& shape, const real* x, const real* dy, 
       scratch.c[c] = static_cast<real>(offset);
     }
   }
-  if (dx != nullptr)
-    norm_data_gradient(x, dy, mask, dx, add, shape.pixels, shape.channels, scratch.mean, scratch.a, scratch.b,
-                       scratch.c);
+  if (dx == nullptr) return;
+  for (real* coefficients : {scratch.a, scratch.b, scratch.c}) scratch.repeat(coefficients);
+  norm_data_gradient(scratch.rows, x, dy, mask, dx, add, scratch.mean, scratch.a, scratch.b, scratch.c);
 }
 
 NormLayer::NormLayer(const Spec& spec, std::span<const Shape> in) : Layer(in) {

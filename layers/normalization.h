@@ -32,8 +32,8 @@ struct NormShape {
   bool relu;  ///< max(y, 0) follows
 
   int64_t stats_bytes() const { return groups * static_cast<int64_t>(sizeof(GroupStats)); }
-  /// One bit per element; the bits of every pixel start at a byte.
-  int64_t mask_bytes() const { return relu ? pixels * mbs::mask_bytes(channels) : 0; }
+  /// One bit per element.
+  int64_t mask_bytes() const { return relu ? mbs::mask_bytes(pixels * channels) : 0; }
 };
 
 /// Elements of `scratch` of the functions below; it must be aligned for double.

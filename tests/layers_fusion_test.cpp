@@ -232,9 +232,9 @@ TEST_CASE("relu=1: what layers declare, and what is kept beside the statistics")
   const auto needs = [](const std::string& text) { return make_subject(text).layer->needs(true); };
   EXPECT(needs("add | 3x5x7 3x5x7").aux_bytes_per_sample == 0);
   EXPECT(needs("add relu=1 | 3x5x7 3x5x7").aux_bytes_per_sample == (3 * 5 * 7 + 7) / 8);
-  // Mean and variance of two groups, and 3 * 5 pixels of one byte each in whole 16 bytes.
+  // Mean and variance of two groups, and 3 * 5 * 6 bits, 12 bytes, in whole 16 bytes.
   EXPECT(needs("group_norm groups=2 relu=1 | 3x5x6").aux_bytes_per_sample == 2 * 2 * 8 + 16);
-  EXPECT(needs("batch_norm relu=1 | 3x5x17").aux_bytes_per_sample == 3 * 5 * 3);  // 17 bits are 3 bytes
+  EXPECT(needs("batch_norm relu=1 | 3x5x17").aux_bytes_per_sample == (3 * 5 * 17 + 7) / 8);
   EXPECT(needs("batch_norm relu=1 | 3x5x17").aux_bytes_per_batch == 17 * 2 * 8);
   for (const std::string text :
        {"add relu=1 | 1x1x2 1x1x2", "group_norm groups=1 relu=1 | 1x1x2", "batch_norm relu=1 | 1x1x2"}) {

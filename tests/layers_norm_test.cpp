@@ -122,6 +122,26 @@ TEST_CASE("group_norm: a block of pixels far from the others costs no accuracy")
   EXPECT(error_of(run.dx[0].data(), naive.dx) < kTolerance);
 }
 
+TEST_CASE("group_norm: rare large values, in places that the first guess of the mean sees or does not") {
+  const Subject subject = make_subject("group_norm groups=3 | 16x16x24");
+  for (int64_t pixel : {0, 5, 32, 255}) {  // every 32nd pixel is looked at first
+    CAPTURE(pixel);
+    Inputs in = make_inputs(*subject.layer, 1, 9);
+    for (int64_t c = 0; c < 24; ++c) in.x[0][static_cast<size_t>(pixel * 24 + c)] = 3000;
+    const Run run = run_layer(*subject.layer, in, {});
+    const Naive naive(in.x[0].data(), in.dy.data(), in.params, 256, 24, 3);
+    EXPECT(error_of(run.y.data(), naive.y) < kTolerance);
+    EXPECT(error_of(run.dx[0].data(), naive.dx) < kTolerance);
+  }
+}
+
+TEST_CASE("norms: more pixels than one block of sums or of elements, and some that are left over") {
+  check_group_norm({1, 64 * 4 + 3, 16}, 4, 0);  // rows of 4 pixels, 64 to a block
+  check_group_norm({67, 1, 72}, 4, 0);          // rows of one pixel
+  check_group_norm({41, 1, 1100}, 11, 0);       // rows of two pixels, whose bits fill bytes
+  check_group_norm({263, 2, 520}, 5, 0);        // blocks of 126 rows
+}
+
 TEST_CASE("batch_norm: normalises each channel over all samples; inference uses the running statistics") {
   const Subject subject = make_subject("batch_norm | 3x5x7");
   const Inputs in = make_inputs(*subject.layer, 4, 9);

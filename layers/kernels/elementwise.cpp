@@ -6,6 +6,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "layers/kernels/elementwise.cpp"
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -16,27 +17,21 @@ HWY_BEFORE_NAMESPACE();
 namespace mbs {
 namespace HWY_NAMESPACE {
 
-// y = max(source, 0). Source: source(tag, i) is the vector of elements from i on. The bits of four vectors go
-// out in one store: a store for each cost as much as the data.
+// Elements of the output that are asked for ahead of those that are written: a store to a line that is not in
+// the level-one cache waits for it.
+constexpr int64_t kAhead = 256 / sizeof(real);
+
+// y = max(source, 0). Source: source(tag, i) is the vector of elements from i on.
 template <bool masked, class Source>
 HWY_INLINE void rectify_all(const Source& source, real* y, uint8_t* mask, int64_t n) {
-  constexpr hn::ScalableTag<real> d;
-  constexpr int64_t kVectors = 4, kLanes = kLanesOf<decltype(d)>;
-  int64_t i = 0;
-  if constexpr (masked && kVectors * kLanes % 8 == 0) {
-    for (; i + kVectors * kLanes <= n; i += kVectors * kLanes) {
-      uint64_t bits = 0;
-      for (int64_t k = 0; k < kVectors * kLanes; k += kLanes) {
-        const auto v = source(d, i + k);
-        const auto live = is_live(d, v);
-        bits |= bits_of(d, live) << k;
-        hn::StoreU(hn::IfThenElseZero(live, v), d, y + i + k);
-      }
-      std::memcpy(mask + i / 8, &bits, kVectors * kLanes / 8);
-    }
-  }
-  for_channels(d, i, n, [=](auto part, int64_t at) HWY_ATTR {
-    hn::StoreU(rectify<masked>(part, source(part, at), bit_place(mask, 0, at)), part, y + at);
+  for_tiles(n, [=](auto d, auto tile, int64_t at) HWY_ATTR {
+    TileBits bits;
+    for_vectors(tile, [&](int k) HWY_ATTR {
+      const int64_t i = at + k * kLanesOf<decltype(d)>;
+      hn::StoreU(rectify(d, source(d, i), k, bits), d, y + i);
+      hwy::Prefetch(y + i + kAhead);
+    });
+    if constexpr (masked) store_bits(d, tile, bits, mask, at);
   });
 }
 
@@ -60,9 +55,10 @@ void AddReluForward(const real* a, const real* b, real* y, uint8_t* mask, int64_
 template <bool add>
 HWY_INLINE void relu_gradient(const real* dy, const uint8_t* mask, real* dx, int64_t n) {
   for_channels(n, [=](auto d, int64_t i) HWY_ATTR {
-    auto g = live_gradient<true>(d, dy + i, bit_place(mask, 0, i));
+    auto g = live_gradient<true>(d, dy, mask, i);
     if constexpr (add) g = hn::Add(g, hn::LoadU(d, dx + i));
     hn::StoreU(g, d, dx + i);
+    hwy::Prefetch(dx + i + kAhead);
   });
 }
 
@@ -74,8 +70,10 @@ void ReluBackward(const real* dy, const uint8_t* mask, real* dx, bool add, int64
 }
 
 void AddArrays(const real* a, const real* b, real* y, int64_t n) {
-  for_channels(n, [=](auto d, int64_t i)
-                      HWY_ATTR { hn::StoreU(hn::Add(hn::LoadU(d, a + i), hn::LoadU(d, b + i)), d, y + i); });
+  for_channels(n, [=](auto d, int64_t i) HWY_ATTR {
+    hn::StoreU(hn::Add(hn::LoadU(d, a + i), hn::LoadU(d, b + i)), d, y + i);
+    hwy::Prefetch(y + i + kAhead);
+  });
 }
 
 }  // namespace HWY_NAMESPACE

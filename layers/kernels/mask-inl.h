@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "layers/kernels/channels-inl.h"
 
@@ -26,19 +27,6 @@ constexpr size_t kBitBuffer = 8;
 template <class D>
 constexpr size_t kMaskBytesOf = kLanesOf<D> < 8 ? 1 : static_cast<size_t>(kLanesOf<D> / 8);
 
-// The place of a vector's bits: from bit `shift` of mask[byte] on. A vector of 8 lanes or more has shift 0, a
-// shorter one a multiple of its lanes. Where there is no mask, `mask` may be null.
-template <class Byte>
-struct BitPlace {
-  Byte* mask;
-  int64_t byte, shift;
-};
-
-template <class Byte>
-HWY_INLINE BitPlace<Byte> bit_place(Byte* mask, int64_t byte, int64_t bit) {
-  return {mask, byte + (bit >> 3), bit & 7};
-}
-
 // Bit i says that lane i is true; there are none beyond the lanes.
 template <class D>
 HWY_INLINE uint64_t bits_of(D d, hn::Mask<D> lanes) {
@@ -49,46 +37,50 @@ HWY_INLINE uint64_t bits_of(D d, hn::Mask<D> lanes) {
   return bits;
 }
 
-// The first vector of a byte clears the byte's other bits, later ones add theirs.
-template <class D>
-HWY_INLINE void store_bits(D d, hn::Mask<D> lanes, BitPlace<uint8_t> place) {
-  const uint64_t bits = bits_of(d, lanes);
-  uint8_t* byte = place.mask + place.byte;
-  if constexpr (kLanesOf<D> >= 8)
-    std::memcpy(byte, &bits, kMaskBytesOf<D>);
-  else
-    *byte = static_cast<uint8_t>((place.shift == 0 ? 0 : *byte) | bits << place.shift);
-}
+// The bits of the vectors of a tile: at most 64.
+struct TileBits {
+  uint64_t word = 0;
+};
 
+// max(v, 0) of vector k of a tile, whose bits say what a ReLU lets through: what is not <= 0, so that NaN
+// stays NaN.
 template <class D>
-HWY_INLINE hn::Mask<D> load_bits(D d, BitPlace<const uint8_t> place) {
-  uint8_t buffer[kBitBuffer] = {};
-  std::memcpy(buffer, place.mask + place.byte, kMaskBytesOf<D>);
-  if constexpr (kLanesOf<D> < 8)
-    buffer[0] = static_cast<uint8_t>(buffer[0] >> place.shift & ((1 << kLanesOf<D>)-1));
-  return hn::LoadMaskBits(d, buffer);
-}
-
-// What a ReLU lets through: what is not <= 0, so that NaN stays NaN.
-template <class D>
-HWY_INLINE hn::Mask<D> is_live(D d, hn::Vec<D> v) {
-  return hn::Not(hn::Le(v, hn::Zero(d)));
-}
-
-// max(v, 0); `masked`: the bits of what is live are stored.
-template <bool masked, class D>
-HWY_INLINE hn::Vec<D> rectify(D d, hn::Vec<D> v, BitPlace<uint8_t> place) {
-  const auto live = is_live(d, v);
-  if constexpr (masked) store_bits(d, live, place);
+HWY_INLINE hn::Vec<D> rectify(D d, hn::Vec<D> v, int k, TileBits& bits) {
+  const auto live = hn::Not(hn::Le(v, hn::Zero(d)));
+  bits.word |= bits_of(d, live) << (k * kLanesOf<D>);
   return hn::IfThenElseZero(live, v);
 }
 
-// The vector at dy; `masked`: 0 where its bit is not set.
+// Stores the bits of a tile whose first element is `at`, in one store: a store for each vector costs as much
+// as the data. Tiles that do not fill bytes share one: its first tile clears the others' bits, which they
+// add.
+template <class D, int... k>
+HWY_INLINE void store_bits(D, std::integer_sequence<int, k...>, TileBits bits, uint8_t* mask, int64_t at) {
+  constexpr int64_t count = sizeof...(k) * kLanesOf<D>;
+  uint8_t* byte = mask + (at >> 3);
+  if constexpr (count % 8 == 0)
+    std::memcpy(byte, &bits.word, count / 8);
+  else
+    *byte = static_cast<uint8_t>(((at & 7) == 0 ? 0 : *byte) | bits.word << (at & 7));
+}
+
+// The bits of the vector whose first element is `at`. A vector of 8 lanes or more starts at a byte, a shorter
+// one at a multiple of its lanes.
+template <class D>
+HWY_INLINE hn::Mask<D> load_bits(D d, const uint8_t* mask, int64_t at) {
+  uint8_t buffer[kBitBuffer] = {};
+  std::memcpy(buffer, mask + (at >> 3), kMaskBytesOf<D>);
+  if constexpr (kLanesOf<D> < 8)
+    buffer[0] = static_cast<uint8_t>(buffer[0] >> (at & 7) & ((1 << kLanesOf<D>)-1));
+  return hn::LoadMaskBits(d, buffer);
+}
+
+// The vector at dy[at]; `masked`: 0 where its bit is not set.
 template <bool masked, class D>
-HWY_INLINE hn::Vec<D> live_gradient(D d, const real* dy, BitPlace<const uint8_t> place) {
-  const hn::Vec<D> g = hn::LoadU(d, dy);
+HWY_INLINE hn::Vec<D> live_gradient(D d, const real* dy, const uint8_t* mask, int64_t at) {
+  const hn::Vec<D> g = hn::LoadU(d, dy + at);
   if constexpr (masked)
-    return hn::IfThenElseZero(load_bits(d, place), g);
+    return hn::IfThenElseZero(load_bits(d, mask, at), g);
   else
     return g;
 }

@@ -77,8 +77,9 @@ void AvgPoolForward(const Shape& in, const Shape& out, const Window& w, AvgOver 
   });
 }
 
-void AvgPoolBackward(const Shape& in, const Shape& out, const Window& w, AvgOver over, const real* dy,
-                     real* dx) {
+template <bool add>
+HWY_INLINE void avg_gradient(const Shape& in, const Shape& out, const Window& w, AvgOver over, const real* dy,
+                             real* dx) {
   for_windows(in, out, w, [&](int64_t o, const Taps& rows, const Taps& columns) HWY_ATTR {
     const real weight = avg_weight(w, over, rows, columns);
     for_channels(in.c, [&](auto d, int64_t c) HWY_ATTR {
@@ -86,10 +87,16 @@ void AvgPoolBackward(const Shape& in, const Shape& out, const Window& w, AvgOver
       for (int kh = rows.begin; kh < rows.end; ++kh)
         for (int kw = columns.begin; kw < columns.end; ++kw) {
           real* at = dx + c + offset_of(in, rows, kh, columns, kw);
-          hn::StoreU(hn::Add(hn::LoadU(d, at), g), d, at);
+          hn::StoreU(add ? hn::Add(hn::LoadU(d, at), g) : g, d, at);
         }
     });
   });
+}
+
+void AvgPoolBackward(const Shape& in, const Shape& out, const Window& w, AvgOver over, const real* dy,
+                     real* dx, bool add) {
+  const auto call = add ? avg_gradient<true> : avg_gradient<false>;
+  call(in, out, w, over, dy, dx);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -139,9 +146,12 @@ void avg_pool_forward(const Shape& in, const Shape& out, const Window& w, AvgOve
 
 void avg_pool_backward(const Shape& in, const Shape& out, const Window& w, AvgOver over, int samples,
                        const real* dy, real* dx, bool add) {
-  if (!add) std::fill_n(dx, samples * in.elems(), real(0));
-  for (int s = 0; s < samples; ++s)
-    HWY_DYNAMIC_DISPATCH(AvgPoolBackward)(in, out, w, over, dy + s * out.elems(), dx + s * in.elems());
+  // Where every element is in one window, the first term that would be added to 0 is the only one.
+  const bool once = w.pad.h == 0 && w.pad.w == 0 && w.stride.h == w.kernel.h && w.stride.w == w.kernel.w &&
+                    out.h * w.stride.h == in.h && out.w * w.stride.w == in.w;
+  if (!add && !once) std::fill_n(dx, samples * in.elems(), real(0));
+  for (int s = 0; s < samples; ++s) HWY_DYNAMIC_DISPATCH(AvgPoolBackward)
+  (in, out, w, over, dy + s * out.elems(), dx + s * in.elems(), add || !once);
 }
 
 }  // namespace mbs
