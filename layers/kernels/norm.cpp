@@ -30,26 +30,40 @@ struct Column {
 // that collecting costs little.
 constexpr int64_t kSumRows = 64;
 
-// Element-wise loops have longer blocks, which only keep the columns of wide rows near each other.
+// Rows of a block of the element-wise loops: blocks only keep the columns of wide rows near each other.
 HWY_INLINE int64_t map_rows(const NormRows& rows) {
   constexpr int64_t kValues = 1 << 16;
   return std::max<int64_t>(kSumRows, kValues / rows.width);
 }
 
-// Calls body(column, tag, tile, first place) for all tiles of all blocks of `height` rows. Loops over a
+// Calls body(column, tag, tile, first place) for all tiles of `count` rows from row `first` on. Loops over a
 // column work with copies of what the body captures: for all that the compiler knows, their stores may change
-// it. A store to a line that is not in the level-one cache waits for it, so loops that write ask for the next
-// row of the output while they write this one.
+// it.
 template <class Body>
-HWY_INLINE void for_columns(const NormRows& rows, int64_t height, const Body& body) {
-  const auto block = [&](int64_t at, int64_t count, int64_t width) HWY_ATTR {
-    for_tiles(width, [&](auto d, auto tile, int64_t i) HWY_ATTR {
-      body(Column{at + i, count, rows.width}, d, tile, i);
-    });
-  };
-  for (int64_t r = 0; r < rows.count; r += height)
-    block(r * rows.width, std::min(height, rows.count - r), rows.width);
-  if (rows.rest > 0) block(rows.count * rows.width, 1, rows.rest);
+HWY_INLINE void for_columns(const NormRows& rows, int64_t first, int64_t count, int64_t width,
+                            const Body& body) {
+  for_tiles(width, [&](auto d, auto tile, int64_t i) HWY_ATTR {
+    body(Column{first * rows.width + i, count, rows.width}, d, tile, i);
+  });
+}
+
+// Sums: block after block.
+template <class Body>
+HWY_INLINE void for_sums(const NormRows& rows, const Body& body) {
+  for (int64_t r = 0; r < rows.count; r += kSumRows)
+    for_columns(rows, r, std::min(kSumRows, rows.count - r), rows.width, body);
+  if (rows.rest > 0) for_columns(rows, rows.count, 1, rows.rest, body);
+}
+
+// Element-wise maps: from the last block to the first, since what the sums before have read last is still in
+// cache where a sample is larger than that. A store to a line that is not in the level-one cache waits for
+// it, so bodies ask for the next row of the output while they write this one.
+template <class Body>
+HWY_INLINE void for_map(const NormRows& rows, const Body& body) {
+  if (rows.rest > 0) for_columns(rows, rows.count, 1, rows.rest, body);
+  const int64_t height = map_rows(rows);
+  for (int64_t r = (rows.count - 1) / height * height; r >= 0; r -= height)
+    for_columns(rows, r, std::min(height, rows.count - r), rows.width, body);
 }
 
 // The vectors of a tile.
@@ -80,7 +94,7 @@ HWY_INLINE void add_to_doubles(D d, V<D> v, double* sums) {
 void NormMoments(const NormRows& rows, const real* x, const real* shift, double* sum, double* squares) {
   std::fill_n(sum, rows.width, 0.0);
   std::fill_n(squares, rows.width, 0.0);
-  for_columns(rows, kSumRows, [&](Column column, auto d, auto tile, int64_t i) HWY_ATTR {
+  for_sums(rows, [&](Column column, auto d, auto tile, int64_t i) HWY_ATTR {
     constexpr int64_t lanes = kLanesOf<decltype(d)>;
     const auto s = load(d, tile, shift + i);
     auto sums = zeros(d, tile), products = sums;
@@ -102,7 +116,7 @@ void NormMoments(const NormRows& rows, const real* x, const real* shift, double*
 template <bool relu, bool masked>
 HWY_INLINE void normalize_all(const NormRows& rows, const real* x, real* y, const real* mean,
                               const real* scale, const real* shift, uint8_t* mask) {
-  for_columns(rows, map_rows(rows), [&](Column column, auto d, auto tile, int64_t i) HWY_ATTR {
+  for_map(rows, [&](Column column, auto d, auto tile, int64_t i) HWY_ATTR {
     constexpr int64_t lanes = kLanesOf<decltype(d)>;
     const auto m = load(d, tile, mean + i), a = load(d, tile, scale + i), b = load(d, tile, shift + i);
     const real* from = x;
@@ -134,7 +148,7 @@ HWY_INLINE void gradient_sums(const NormRows& rows, const real* x, const real* d
                               const real* mean, double* sum_dy, double* sum_dy_x) {
   std::fill_n(sum_dy, rows.width, 0.0);
   std::fill_n(sum_dy_x, rows.width, 0.0);
-  for_columns(rows, kSumRows, [&](Column column, auto d, auto tile, int64_t i) HWY_ATTR {
+  for_sums(rows, [&](Column column, auto d, auto tile, int64_t i) HWY_ATTR {
     constexpr int64_t lanes = kLanesOf<decltype(d)>;
     const auto m = load(d, tile, mean + i);
     auto sums = zeros(d, tile), products = sums;
@@ -164,7 +178,7 @@ template <bool masked, bool add>
 HWY_INLINE void data_gradient(const NormRows& rows, const real* x, const real* dy, const uint8_t* mask,
                               real* dx, const real* mean, const real* by_dy, const real* by_x,
                               const real* offset) {
-  for_columns(rows, map_rows(rows), [&](Column column, auto d, auto tile, int64_t i) HWY_ATTR {
+  for_map(rows, [&](Column column, auto d, auto tile, int64_t i) HWY_ATTR {
     constexpr int64_t lanes = kLanesOf<decltype(d)>;
     const auto m = load(d, tile, mean + i), o = load(d, tile, offset + i);
     const auto a = load(d, tile, by_dy + i), b = load(d, tile, by_x + i);
