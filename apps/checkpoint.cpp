@@ -9,6 +9,7 @@
 #include "apps/table.h"
 #include "engine/check.h"
 #include "engine/optimizer.h"
+#include "layers/fusion.h"
 
 namespace mbs {
 namespace {
@@ -122,9 +123,8 @@ std::vector<T> list_field(const Checkpoint& checkpoint, const std::string& name)
   return list.get<std::vector<T>>();
 }
 
-}  // namespace
-
-std::string network_identity(const Network& network) {
+// Names a network as it stands, fused or not.
+std::string identity_as_is(const Network& network) {
   std::string text;  // what the weights depend on
   for (const Node& node : network.nodes())
     if (!node.layer->is_loss()) text += node.name + " " + node.spec + "\n";
@@ -132,6 +132,10 @@ std::string network_identity(const Network& network) {
   return fmt::format("{} for {}x{}x{} ({:016x})", network.name(), input.h, input.w, input.c,
                      fnv1a(std::as_bytes(std::span(text))));
 }
+
+}  // namespace
+
+std::string network_identity(const Network& network) { return identity_as_is(fuse_relu(network)); }
 
 void save_checkpoint(const std::string& path, const Network& network, const TrainState& state,
                      const CheckpointInfo& info) {
@@ -178,7 +182,8 @@ Checkpoint read_checkpoint(const std::string& path) {
 
 TrainState restore(const Checkpoint& checkpoint, const Network& network, bool with_velocity) {
   const std::string expected = network_identity(network), actual = field(checkpoint, "network");
-  if (actual != expected)
+  // Files of runs without fusion once named the network as it ran.
+  if (actual != expected && actual != identity_as_is(network))
     fail(
         "{} holds the weights of {}, not of {}: give the options that it was trained with (config.toml "
         "beside it)",

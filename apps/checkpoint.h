@@ -43,7 +43,7 @@ struct CheckpointInfo {
 };
 
 /// Names what a set of weights fits: name, input shape and a hash of the names and specifications of all
-/// nodes.
+/// nodes. A network and its fused form (layers/fusion.h) have the same weights and the same identity.
 std::string network_identity(const Network& network);
 
 /// Writes through replace_file(). `state.velocity` may be empty.

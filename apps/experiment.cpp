@@ -97,9 +97,13 @@ void choose_kernels(const std::string& name) {
   set_kernel_set(name == "auto" ? KernelSet::automatic : parse_kernel_set(name));
 }
 
-PlanChoice plan_choice(const std::string& buffer, const std::string& accounting) {
+TrafficRules rules_of(const std::string& accounting, const std::string& fusion) {
+  return traffic_rules(fusion == "auto" ? accounting : fmt::format("{},fusion={}", accounting, fusion));
+}
+
+PlanChoice plan_choice(const std::string& buffer, const TrafficRules& rules) {
   PlanChoice choice;
-  choice.rules = traffic_rules(accounting);
+  choice.rules = rules;
   if (buffer != "auto") {
     choice.buffer_bytes = parse_bytes(buffer);
     return choice;
@@ -195,7 +199,7 @@ std::unique_ptr<const Experiment> make_experiment(const ExperimentOptions& given
   fill_in(options);
   check_cores(options.batch_size, options.cores);
   parse_order(options.order);
-  const PlanChoice choice = plan_choice(options.buffer, options.accounting);
+  const PlanChoice choice = plan_choice(options.buffer, rules_of(options.accounting, options.fusion));
   choose_kernels(options.kernels);
   Machine machine = load_machine(options.modelled);
 

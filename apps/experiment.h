@@ -37,6 +37,9 @@ NetworkOptions network_options(const Options& options, Shape input, int classes)
 /// OpenBLAS that works with our threads.
 void choose_kernels(const std::string& name);
 
+/// The rules that --accounting and --fusion ask for. Error (usage): as traffic_rules().
+TrafficRules rules_of(const std::string& accounting, const std::string& fusion);
+
 /// Counting rules and buffer of a plan. `buffer` auto: this machine's level 2 cache, features of 32 bits.
 struct PlanChoice {
   int64_t buffer_bytes = 0;
@@ -45,7 +48,7 @@ struct PlanChoice {
   std::string note;        ///< how the buffer was chosen; empty if it was given
   Grouping grouping = Grouping::greedy;
 };
-PlanChoice plan_choice(const std::string& buffer, const std::string& accounting);
+PlanChoice plan_choice(const std::string& buffer, const TrafficRules& rules);
 
 /// A plan of the largest share of a batch that a core gets. Error (usage): fewer samples than cores.
 Plan plan_share(const Network& network, const std::string& order, int batch, int cores,

@@ -14,6 +14,9 @@ inline constexpr const char* kAccountingHelp =
     "run as one "
     "layer), and switches: paper,space=out-of-place,partial-sum-bits=32,feature-bits=16,fusion=none,sweeps=2";
 
+/// What a real run counts, and so runs, unless it is told otherwise.
+inline constexpr const char* kRunAccounting = "fused";
+
 /// How one option is spelled and what it may be.
 struct OptionInfo {
   const char* names;  ///< "--arch,-a,--model"; a switch: "--flip,!--no-flip". The first one, without dashes,
@@ -39,7 +42,7 @@ struct ExperimentOptions {
   int gn_groups = 0, gn_channels = 0;
   double label_smoothing = 0;
 
-  std::string order = "mbs2", buffer = "auto", accounting = "paper", kernels = "auto";
+  std::string order = "mbs2", buffer = "auto", accounting = kRunAccounting, fusion = "auto", kernels = "auto";
   std::string modelled = "wavecore";
   int batch_size = 128;
   int cores = 0, threads = 0;
@@ -81,7 +84,8 @@ struct PredictOptions {
 };
 
 struct PlanCliOptions {
-  std::string arch, order = "mbs2", buffer = "10MiB", accounting = "paper", grouping = "greedy";
+  std::string arch, order = "mbs2", buffer = "10MiB", accounting = "paper", fusion = "auto";
+  std::string grouping = "greedy";
   std::string norm = "gn", shortcut = "auto", stem = "auto";
   int gn_groups = 0, gn_channels = 0;
   int batch_size = 32, cores = 1, classes = 0, image_size = 0;
@@ -179,6 +183,12 @@ void order(Options& o, Visit&& visit) {
          "level 2 cache of this machine, with 32-bit features"},
         o.buffer);
   visit({"--accounting", kAccountingHelp}, o.accounting);
+  visit({"--fusion",
+         "none: norm and ReLU are run and counted apart, norm-relu: as one kernel; the same bits. Short for "
+         "the "
+         "switch of --accounting; auto: as that says",
+         0, 0, "auto|none|norm-relu"},
+        o.fusion);
 }
 
 template <class Visit>

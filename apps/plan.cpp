@@ -40,7 +40,7 @@ Table csv_table(const Network& network, const Plan& plan) {
 }  // namespace
 
 int run_plan(const PlanCliOptions& options) {
-  PlanChoice choice = plan_choice(options.buffer, options.accounting);
+  PlanChoice choice = plan_choice(options.buffer, rules_of(options.accounting, options.fusion));
   choice.grouping = parse_grouping(options.grouping);
   const Network network = as_counted(network_of(options), choice.rules);
   const Plan plan = plan_share(network, options.order, options.batch_size, options.cores, choice);

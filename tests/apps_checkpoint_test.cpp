@@ -12,6 +12,8 @@
 #include "apps/config.h"
 #include "engine/check.h"
 #include "engine/optimizer.h"
+#include "layers/fusion.h"
+#include "layers/zoo/zoo.h"
 #include "tests/doctest.h"
 #include "tests/helpers.h"
 
@@ -119,6 +121,27 @@ TEST_CASE("checkpoint: weights have torch's names, shapes and order") {
 
   EXPECT(file.tensors.count("bn.running_mean") == 1);
   EXPECT(file.tensors.count("momentum.bn.weight") == 1);
+}
+
+TEST_CASE("checkpoint: fused or not is the same network, also to files that named what ran") {
+  const TempFolder folder;
+  const std::string path = (folder / "c").string();
+  const Network plain = make_network({.arch = "resnet8", .input = {16, 16, 3}, .classes = 3}),
+                fused = fuse_relu(plain);
+  REQUIRE(fused.node_count() < plain.node_count());
+  save_checkpoint(path, plain, numbered_state(plain), sample_info());
+  const TrainState state = restore(read_checkpoint(path), plain, true);
+  for (const Network* writer : {&plain, &fused}) {
+    save_checkpoint(path, *writer, state, sample_info());
+    for (const Network* reader : {&plain, &fused})
+      EXPECT(restore(read_checkpoint(path), *reader, true).params == state.params);
+  }
+  // What a run without fusion wrote when the identity was that of the network as it ran.
+  SafeTensors file = read_safetensors(path);
+  file.metadata["network"] = "resnet8 for 16x16x3 (049b955b0ed0a38a)";
+  write_safetensors(path, file);
+  EXPECT(restore(read_checkpoint(path), plain, true).params == state.params);
+  EXPECT(has(error_of([&] { restore(read_checkpoint(path), fused, true); }), {"holds the weights of"}));
 }
 
 TEST_CASE("checkpoint: another network's weights are refused") {

@@ -143,9 +143,9 @@ TEST_CASE("program: a stopped and resumed run is the uninterrupted run, bit for 
   CAPTURE(stopped.out);
   REQUIRE(stopped.code == 130);
   EXPECT(has(stopped.out, {"interrupted after step", "mbs train --resume runs/stopped"}));
-  // Another order, other threads: neither is part of the result.
-  const Result resumed =
-      run(folder, {"train", "--resume", "runs/stopped", "--order", "baseline", "--threads", "1"});
+  // Another order, other threads, norm and ReLU apart: none is part of the result.
+  const Result resumed = run(folder, {"train", "--resume", "runs/stopped", "--order", "baseline", "--threads",
+                                      "1", "--fusion", "none"});
   REQUIRE_MESSAGE(resumed.code == 0, resumed.out);
 
   for (const char* file : {"last.safetensors", "best.safetensors"}) {
@@ -203,6 +203,33 @@ TEST_CASE("program: a run folder repeats, is never overwritten, and refuses anot
   EXPECT(classes[0]["probability"] >= classes[1]["probability"]);
 }
 
+TEST_CASE("program: a run is fused unless told otherwise") {
+  if (program().empty()) return;
+  const TempFolder folder;
+  const auto plan_of = [&](const std::string& out, std::vector<std::string> more) {
+    std::vector<std::string> arguments = {
+        "train", "--dataset",     "synthetic", "--arch",   "resnet8", "--steps",
+        "1",     "--cores",       "1",         "--buffer", "512KiB",  "--batch-size",
+        "6",     "--limit-train", "12",        "--out",    out};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Result result = run(folder, arguments);
+    REQUIRE_MESSAGE(result.code == 0, result.out);
+    const Bytes text = read_whole(folder / out / "plan.json");
+    return Json::parse(text.begin(), text.end());
+  };
+  const Json fused = plan_of("a", {}), apart = plan_of("b", {"--fusion", "none"}),
+             paper = plan_of("c", {"--accounting", "paper"}),
+             both = plan_of("d", {"--accounting", "paper", "--fusion", "norm-relu"});
+  EXPECT(fused["fused"] == true);
+  EXPECT(fused["accounting"] == "fused");
+  EXPECT(apart["fused"] == false);
+  EXPECT(apart["accounting"] == "fused,fusion=none");
+  EXPECT(apart["passes"] != fused["passes"]);
+  EXPECT(paper["fused"] == false);
+  EXPECT(both["fused"] == true);
+  EXPECT(both["space"] == "in-place");
+}
+
 TEST_CASE("program: exit codes") {
   if (program().empty()) return;
   const TempFolder folder;
@@ -222,6 +249,7 @@ TEST_CASE("program: exit codes") {
   fails({"--batch-size", "1000"}, 2, {"54 training images", "--batch-size 54"});
   fails({"--buffer", "1KiB"}, 1, {"buffer"});
   fails({"--norm", "bn", "--buffer", "16KiB"}, 1, {"--norm gn"});  // one sample needs more than half of it
+  fails({"--fusion", "all"}, 2, {"--fusion is 'all'", "none, norm-relu"});
   fails({"--order", "mbs3"}, 2, {"mbs3", "mbs-fs"});
   fails({"--arch", "resnet21"}, 2, {"resnet21", "resnet20"});
   fails({"--dataset", "mnist"}, 2, {"mnist", "fashion-mnist"});
