@@ -2,50 +2,44 @@
 
 namespace mbs {
 
-int64_t Frame::scratch_elems() const {
-  const int64_t lines = (elems() * samples_per_tile() + kMaxLanes - 1) / kMaxLanes;
-  return bare() ? 0 : lines * kMaxLanes;
-}
-
 Frame input_frame(const ConvShape& s) {
-  const auto after = [](int in, int out, int kernel, int stride, int pad) {
-    return std::max(0, (out - 1) * stride + kernel - pad - in);
-  };
-  return {s.in, s.pad.h, after(s.in.h, s.out.h, s.kernel.h, s.stride.h, s.pad.h), s.pad.w,
-          after(s.in.w, s.out.w, s.kernel.w, s.stride.w, s.pad.w)};
+  const int right = std::max(0, (s.out.w - 1) * s.stride.w + s.kernel.w - s.pad.w - s.in.w);
+  return {s.in, s.pad.h, s.pad.w, right, s.out.h, s.stride.h, s.kernel.h};
 }
 
-Patches input_patches(const ConvShape& s, const Frame& f) {
-  Patches p;
-  p.rows = s.out.h;
-  p.cols = s.out.w;
-  p.row_step = f.row_elems() * s.stride.h;
-  p.col_step = int64_t{s.stride.w} * s.in.c;
-  p.runs = s.kernel.h;
-  p.run_step = f.row_elems();
-  p.run_elems = int64_t{s.kernel.w} * s.in.c;
-  if (s.pointwise()) {  // rows follow each other without a gap: one long row makes full register blocks
-    p.rows = 1;
-    p.cols *= s.out.h;
-  }
-  return p;
+Patch input_patch(const ConvShape& s, const Frame& f) {
+  return {s.kernel.h, f.row_elems(), int64_t{s.kernel.w} * s.in.c};
 }
 
-void zero_border(const Frame& f, real* framed) {
+Tile largest_tile(const Frame& f, int64_t cols, int64_t row_elems) {
+  constexpr int64_t kTileElems = 512 * 1024 / int64_t{sizeof(real)}, kEnoughPixels = 256;
+  const int64_t wanted = std::max(kTileElems / row_elems, (kEnoughPixels + cols - 1) / cols);
+  if (wanted >= f.rows) return {0, static_cast<int>(wanted / f.rows), 0, f.rows};
+  return {0, 1, 0, static_cast<int>(wanted)};
+}
+
+int64_t frame_scratch(const Frame& f, const Tile& largest) {
+  if (f.bare()) return 0;
+  const int64_t lines =
+      (largest.samples * f.rows_read(largest.rows) * f.row_elems() + kMaxLanes - 1) / kMaxLanes;
+  return lines * kMaxLanes;
+}
+
+void fill_frame(const Frame& f, const Tile& tile, const real* images, real* framed) {
   const int64_t row = f.row_elems(), left = int64_t{f.left} * f.image.c, right = int64_t{f.right} * f.image.c;
-  std::fill_n(framed, f.top * row, real{0});
-  for (int h = 0; h < f.image.h; ++h) {
-    real* begin = framed + (f.top + h) * row;
-    std::fill_n(begin, left, real{0});
-    std::fill_n(begin + row - right, right, real{0});
+  const int64_t width = int64_t{f.image.w} * f.image.c, first = int64_t{tile.row} * f.step - f.top;
+  for (int i = 0; i < tile.samples; ++i) {
+    const real* image = images + (tile.first + i) * f.image.elems();
+    for (int64_t h = first; h < first + f.rows_read(tile.rows); ++h, framed += row) {
+      if (h < 0 || h >= f.image.h) {
+        std::fill_n(framed, row, real{0});
+        continue;
+      }
+      std::fill_n(framed, left, real{0});
+      std::copy_n(image + h * width, width, framed + left);
+      std::fill_n(framed + left + width, right, real{0});
+    }
   }
-  std::fill_n(framed + (f.top + f.image.h) * row, f.bottom * row, real{0});
-}
-
-void copy_inside(const Frame& f, const real* image, real* framed) {
-  const int64_t row = f.row_elems(), width = int64_t{f.image.w} * f.image.c;
-  for (int h = 0; h < f.image.h; ++h)
-    std::copy_n(image + h * width, width, framed + (f.top + h) * row + int64_t{f.left} * f.image.c);
 }
 
 real* align_scratch(real* p) {

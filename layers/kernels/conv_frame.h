@@ -1,5 +1,5 @@
-// What direct convolution does before its inner loops: images get a border of zeros, and the work is cut into
-// tiles that stay in cache.
+// What direct convolution does before its inner loops: the work is cut into tiles that stay in cache, and
+// what a tile reads of the images gets a border of zeros.
 #pragma once
 
 #include <algorithm>
@@ -12,58 +12,63 @@
 
 namespace mbs {
 
-/// What one tile may hold of images: half of a second-level cache of 1 MiB, the rest is for weights.
-inline constexpr int64_t kTileElems = 512 * 1024 / int64_t{sizeof(real)};
-
-/// An image with a border of zeros.
+/// Images in a border of zeros, and who reads them: output row i reads `span` rows of the framed image, from
+/// row i * step on.
 struct Frame {
   Shape image;
-  int top = 0, bottom = 0, left = 0, right = 0;
+  int top = 0, left = 0, right = 0;  ///< below there is as much as is read
+  int rows = 0, step = 1, span = 1;
 
-  bool bare() const { return top + bottom + left + right == 0; }
   int64_t row_elems() const { return (int64_t{left} + image.w + right) * image.c; }
-  int64_t elems() const { return row_elems() * (top + image.h + bottom); }
-  /// A tile is a group of samples, up to eight: each panel of weights is packed and used for all of them.
-  /// Small images come with many weights, so a tile has enough pixels to pay for the packing even if it
-  /// overflows.
-  int samples_per_tile() const {
-    constexpr int64_t kEnoughPixels = 256;
-    return static_cast<int>(
-        std::clamp<int64_t>(std::max(kTileElems / elems(), kEnoughPixels / image.pixels()), 1, 8));
-  }
-  /// Scratch space for the framed images of a tile.
-  int64_t scratch_elems() const;
+  int64_t rows_read(int output_rows) const { return int64_t{output_rows - 1} * step + span; }
+  /// Nothing outside of the images is read.
+  bool bare() const { return top + left + right == 0 && rows_read(rows) <= image.h; }
 };
 
 /// The frame of x in the forward pass and in the weight gradient.
 Frame input_frame(const ConvShape&);
+/// What an output of a convolution reads in its framed input.
+Patch input_patch(const ConvShape&, const Frame&);
 
-/// The patches that all outputs of a convolution read in a framed input.
-Patches input_patches(const ConvShape&, const Frame&);
+/// Output rows [row, row + rows) of samples [first, first + samples); either one sample or all rows.
+struct Tile {
+  int first = 0, samples = 1, row = 0, rows = 1;
+};
 
-void zero_border(const Frame&, real* framed);
-void copy_inside(const Frame&, const real* image, real* framed);
+/// The size of tiles for images of `row_elems` elements in and out for each output row, of `cols` pixels:
+/// half of a second-level cache of 1 MiB. Small images come with many weights, so a tile has enough pixels to
+/// pay for reading them even if it overflows.
+Tile largest_tile(const Frame&, int64_t cols, int64_t row_elems);
+
+/// Scratch space for the framed images of such a tile.
+int64_t frame_scratch(const Frame&, const Tile& largest);
+
+/// Fills the frame of a tile's samples, one after the other.
+void fill_frame(const Frame&, const Tile&, const real* images, real* framed);
 
 /// The first address from `p` on that is a multiple of a cache line; kAlignSlack elements may be skipped.
 real* align_scratch(real* p);
 inline constexpr int64_t kAlignSlack = 64 / int64_t{sizeof(real)};
 
-/// Calls body(first sample, samples, framed images) for one tile after the other. `scratch`:
-/// Frame::scratch_elems(). Without a border the images are used where they are.
+/// Calls body(tile, framed images, distance of samples) for one tile after the other; the framed images begin
+/// with the first row that the tile reads. `scratch`: as frame_scratch says. Where nothing outside is read
+/// the images are used where they are.
 template <class Body>
-void for_each_tile(const Frame& f, int samples, const real* images, real* scratch, Body&& body) {
-  const int per_tile = f.samples_per_tile();
-  if (!f.bare())
-    for (int i = 0; i < std::min(per_tile, samples); ++i) zero_border(f, scratch + i * f.elems());
-  for (int first = 0; first < samples; first += per_tile) {
-    const int count = std::min(per_tile, samples - first);
-    const real* tile = images + first * f.image.elems();
-    if (!f.bare()) {
-      for (int i = 0; i < count; ++i) copy_inside(f, tile + i * f.image.elems(), scratch + i * f.elems());
-      tile = scratch;
+void for_each_tile(const Frame& f, const Tile& largest, int samples, const real* images, real* scratch,
+                   Body&& body) {
+  const int bands = (f.rows + largest.rows - 1) / largest.rows;
+  for (int first = 0; first < samples; first += largest.samples)
+    for (int b = 0; b < bands; ++b) {
+      const int row = f.rows * b / bands;
+      const Tile tile{first, std::min(largest.samples, samples - first), row, f.rows * (b + 1) / bands - row};
+      if (f.bare()) {
+        const real* begin = images + first * f.image.elems() + int64_t{row} * f.step * f.row_elems();
+        body(tile, begin, f.image.elems());
+      } else {
+        fill_frame(f, tile, images, scratch);
+        body(tile, scratch, f.rows_read(tile.rows) * f.row_elems());
+      }
     }
-    body(first, count, tile);
-  }
 }
 
 }  // namespace mbs

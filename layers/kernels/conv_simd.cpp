@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <utility>
 
 #include "layers/kernels/targets.h"
@@ -24,29 +25,46 @@ constexpr int64_t kLanes = static_cast<int64_t>(hn::MaxLanes(d));
 // Accumulators of a register block. 32 registers: 28 and the operands; 16 registers: 12. The fallback without
 // vector registers, and the code for a sanitizer, get few: larger blocks would take minutes to compile. The
 // number of accumulators changes no bit of a result.
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON
-constexpr bool kFourVectors = true;  // blocks of at most four pixels can be four vectors wide
-constexpr int kAllAccumulators = 28;
-#else
-constexpr bool kFourVectors = false;
-constexpr int kAllAccumulators = HWY_TARGET == HWY_AVX2 ? 12 : 4;
-#endif
 #if defined(__SANITIZE_ADDRESS__)
 constexpr int kAccumulators = 4;
+#elif HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON
+constexpr int kAccumulators = 28;
 #else
-constexpr int kAccumulators = kAllAccumulators;
+constexpr int kAccumulators = HWY_TARGET == HWY_AVX2 ? 12 : 4;
 #endif
 
-// Loops over registers are unrolled by templates: GCC 12 may leave an array that is indexed by a loop
-// variable in memory, at a quarter of the speed.
-template <int... I, class F>
-HWY_INLINE void unroll(std::integer_sequence<int, I...>, F&& f) {
-  (f(std::integral_constant<int, I>()), ...);
-}
-#define UNROLL(n, i, ...) unroll(std::make_integer_sequence<int, n>(), [&](auto i) HWY_ATTR { __VA_ARGS__ })
+// Loops over registers are unrolled by packs of indices: GCC 12 may leave an array that is indexed by a loop
+// variable in memory, at a quarter of the speed. Lambdas in their place would take a minute to compile.
+template <int... I>
+using Pack = std::integer_sequence<int, I...>;
+template <int n>
+using Count = std::make_integer_sequence<int, n>;
 
+// The sums of one pixel or of one row of dw.
+template <int kVectors>
+struct Sums {
+  V v[kVectors];
+};
+
+template <int kVectors>
+HWY_INLINE Sums<kVectors> load(const real* from) {
+  if constexpr (kVectors == 1) return {{hn::LoadU(d, from)}};
+  if constexpr (kVectors == 2) return {{hn::LoadU(d, from), hn::LoadU(d, from + kLanes)}};
+}
+template <int kVectors>
+HWY_INLINE void store(const Sums<kVectors>& sums, real* to) {
+  hn::StoreU(sums.v[0], d, to);
+  if constexpr (kVectors == 2) hn::StoreU(sums.v[1], d, to + kLanes);
+}
+template <int kVectors>
+HWY_INLINE void add_product(Sums<kVectors>& sums, real x, const Sums<kVectors>& w) {
+  const V factor = hn::Set(d, x);
+  sums.v[0] = hn::MulAdd(factor, w.v[0], sums.v[0]);
+  if constexpr (kVectors == 2) sums.v[1] = hn::MulAdd(factor, w.v[1], sums.v[1]);
+}
+
+// What becomes of the sums of a block.
 struct Sink {
-  real* out;
   int64_t col_step, channels;
   const real* bias;
   bool add;
@@ -55,8 +73,7 @@ struct Sink {
 
 // Writes the sums of `pixels` pixels, `width` each, of which sink.channels are wanted. Not inlined: it would
 // be most of the code of every block.
-HWY_NOINLINE void store_pixels(const real* sums, int pixels, int64_t width, const Sink& sink) {
-  real* out = sink.out;
+HWY_NOINLINE void store_pixels(const real* sums, int pixels, int64_t width, real* out, const Sink& sink) {
   for (int i = 0; i < pixels; ++i, sums += width, out += sink.col_step) {
     int64_t c = 0;
     for (; c + kLanes <= sink.channels; c += kLanes) {
@@ -70,71 +87,193 @@ HWY_NOINLINE void store_pixels(const real* sums, int pixels, int64_t width, cons
   }
 }
 
-// acc[i] += a[i * step + k] * panel[k] for k < kSteps. All steps of one pixel come together, so that an
-// address that does not fit into a register is fetched once.
-template <int kSteps, int kPixels, int kVectors>
-HWY_INLINE void add_products(V (&acc)[kPixels][kVectors], const real* a, int64_t step, const real* panel) {
-  V w[kSteps][kVectors];
-  UNROLL(kSteps, k, UNROLL(kVectors, v, w[k][v] = hn::LoadU(d, panel + (k * kVectors + v) * kLanes);););
-  UNROLL(kPixels, i, const real* at = a + i * step;
-         UNROLL(kSteps, k, const V x = hn::Set(d, at[k]);
-                UNROLL(kVectors, v, acc[i][v] = hn::MulAdd(x, w[k][v], acc[i][v]););););
+// A block computes pixels of up to seven groups, of up to seven neighbouring columns each; where its groups
+// lie is free. So rows of any length keep the registers busy, and a block needs one address register for each
+// group and three for the distances in it, in bytes: the processor multiplies an index by 1, 2 and 4 itself.
+constexpr int kMostCols = 7, kMostGroups = 7;
+
+struct ColumnSteps {
+  int64_t one, three, five;
+};
+
+// Makes the compiler keep a value in a register of its own instead of deriving it from others.
+template <class T>
+HWY_INLINE void keep(T& value) {
+  asm("" : "+r"(value));
 }
 
-template <int kPixels, int kVectors>
-void correlate_block(const Patches& p, const real* image, const real* panel, const Sink& sink) {
-  V acc[kPixels][kVectors];
-  UNROLL(kPixels, i, UNROLL(kVectors, v, acc[i][v] = hn::Zero(d);););
-  constexpr int kSteps = kVectors == 1 ? 2 : 1;  // with one vector there are registers left, and more pixels
-  constexpr int64_t kRow = kVectors * kLanes;
-  const int64_t step = p.col_step;
-  for (int r = 0; r < p.runs; ++r) {
-    const real* a = image + r * p.run_step;
-    const real* end = a + p.run_elems;
-    for (; end - a >= kSteps; a += kSteps, panel += kSteps * kRow) add_products<kSteps>(acc, a, step, panel);
-    for (; a != end; ++a, panel += kRow) add_products<1>(acc, a, step, panel);
+template <int kCol>
+HWY_INLINE const real* column(const real* group, const ColumnSteps& step) {
+  static_assert(kCol < kMostCols);
+  const int64_t offsets[kMostCols] = {0,         step.one,      2 * step.one, step.three, 4 * step.one,
+                                      step.five, 2 * step.three};
+  return reinterpret_cast<const real*>(reinterpret_cast<const char*>(group) + offsets[kCol]);
+}
+
+template <int kVectors, int kCols, int kGroups, int... P>
+HWY_INLINE void add_step(Pack<P...>, Sums<kVectors> (&sums)[kCols * kGroups],
+                         const real* const (&groups)[kGroups], const ColumnSteps& step, int64_t k,
+                         const real* panel) {
+  const Sums<kVectors> w = load<kVectors>(panel);
+  (add_product(sums[P], column<P % kCols>(groups[P / kCols], step)[k], w), ...);
+}
+
+template <int kVectors, int kCols, int... P, int... G>
+HWY_INLINE void correlate_block(Pack<P...> pixels, Pack<G...>, const Patch& patch, const real* const* in,
+                                int64_t col_step, const real* panel, real* const* out, const Sink& sink) {
+  constexpr int kPixels = sizeof...(P), kGroups = sizeof...(G);
+  constexpr int64_t kBytes = sizeof(real), kRow = kVectors * kLanes;
+  alignas(64) static constexpr real kZeros[kRow] = {};
+  Sums<kVectors> sums[kPixels] = {(static_cast<void>(P), load<kVectors>(kZeros))...};
+  ColumnSteps step{col_step * kBytes, 3 * col_step * kBytes, 5 * col_step * kBytes};
+  keep(step.one);
+  keep(step.three);
+  keep(step.five);
+  for (int r = 0; r < patch.runs; ++r) {
+    const real* groups[kGroups] = {in[G] + r * patch.run_step...};
+    (keep(groups[G]), ...);
+    int64_t left = patch.run_elems;
+    for (; left >= 2; left -= 2, panel += 2 * kRow) {
+      add_step<kVectors, kCols, kGroups>(pixels, sums, groups, step, 0, panel);
+      add_step<kVectors, kCols, kGroups>(pixels, sums, groups, step, 1, panel + kRow);
+      ((groups[G] += 2, keep(groups[G])), ...);
+    }
+    if (left > 0) {
+      add_step<kVectors, kCols, kGroups>(pixels, sums, groups, step, 0, panel);
+      panel += kRow;
+    }
   }
   if (sink.plain) {
-    UNROLL(kPixels, i,
-           UNROLL(kVectors, v, hn::StoreU(acc[i][v], d, sink.out + i * sink.col_step + v * kLanes);););
+    (store(sums[P], out[P / kCols] + P % kCols * sink.col_step), ...);
     return;
   }
-  alignas(64) real sums[kPixels * kVectors * kLanes];
-  UNROLL(kPixels, i, UNROLL(kVectors, v, hn::Store(acc[i][v], d, sums + (i * kVectors + v) * kLanes);););
-  store_pixels(sums, kPixels, kVectors * kLanes, sink);
+  alignas(64) real stored[kPixels * kRow];
+  (store(sums[P], stored + P * kRow), ...);
+  for (int g = 0; g < kGroups; ++g) store_pixels(stored + g * kCols * kRow, kCols, kRow, out[g], sink);
 }
 
-template <int kElems, int kVectors>
-void gradient_block(const Patches& p, int samples, const real* image, int64_t image_step,
-                    const Pixels<const real>& dy, int64_t dy_step, real* dw, int64_t dw_step) {
-  V acc[kElems][kVectors];
-  UNROLL(kElems, i, UNROLL(kVectors, v, acc[i][v] = hn::LoadU(d, dw + i * dw_step + v * kLanes);););
-  for (int n = 0; n < samples; ++n)
-    for (int r = 0; r < p.rows; ++r) {
-      const real* a = image + n * image_step + r * p.row_step;
-      const real* g = dy.data + n * dy_step + r * dy.row_step;
-      for (int c = 0; c < p.cols; ++c, a += p.col_step, g += dy.col_step) {
-        V gv[kVectors];
-        UNROLL(kVectors, v, gv[v] = hn::LoadU(d, g + v * kLanes););
-        UNROLL(kElems, i, const V x = hn::Set(d, a[i]);
-               UNROLL(kVectors, v, acc[i][v] = hn::MulAdd(x, gv[v], acc[i][v]);););
+template <int kVectors, int kCols, int kGroups>
+void correlate_block(const Patch& patch, const real* const* in, int64_t col_step, const real* panel,
+                     real* const* out, const Sink& sink) {
+  correlate_block<kVectors, kCols>(Count<kCols * kGroups>(), Count<kGroups>(), patch, in, col_step, panel,
+                                   out, sink);
+}
+
+template <int kVectors, int... I>
+HWY_INLINE void gradient_block(Pack<I...>, int64_t pixels, const real* const* patches, int64_t first,
+                               const real* dy, int64_t dy_step, real* dw, int64_t dw_step) {
+  Sums<kVectors> sums[] = {load<kVectors>(dw + I * dw_step)...};
+  for (int64_t p = 0; p < pixels; ++p, dy += dy_step) {
+    const real* a = patches[p] + first;
+    const Sums<kVectors> g = load<kVectors>(dy);
+    (add_product(sums[I], a[I], g), ...);
+  }
+  (store(sums[I], dw + I * dw_step), ...);
+}
+
+template <int kVectors, int kElems>
+void gradient_block(int64_t pixels, const real* const* patches, int64_t first, const real* dy,
+                    int64_t dy_step, real* dw, int64_t dw_step) {
+  gradient_block<kVectors>(Count<kElems>(), pixels, patches, first, dy, dy_step, dw, dw_step);
+}
+
+using CorrelateBlock = void (*)(const Patch&, const real* const*, int64_t, const real*, real* const*,
+                                const Sink&);
+using GradientBlock = void (*)(int64_t, const real* const*, int64_t, const real*, int64_t, real*, int64_t);
+
+// Entry i is the block of i + 1 groups (or elements of a patch).
+template <int kVectors, int kCols, int... I>
+constexpr std::array<CorrelateBlock, sizeof...(I)> correlate_blocks(Pack<I...>) {
+  return {correlate_block<kVectors, kCols, I + 1>...};
+}
+template <int kVectors, int... I>
+constexpr std::array<GradientBlock, sizeof...(I)> gradient_blocks(Pack<I...>) {
+  return {gradient_block<kVectors, I + 1>...};
+}
+
+// The most groups of a block, 0 where not even one of so many columns fits.
+constexpr int most_groups(int cols, int vectors) {
+  return std::min(kAccumulators / vectors / cols, kMostGroups);
+}
+
+// What correlate is given, but for the columns.
+struct Correlation {
+  Patch patch;
+  Grid grid;
+  Pixels<const real> in;
+  Pixels<real> out;
+  const real* panel;
+  Sink sink;
+};
+
+// The columns from `first` on, as `per_row` groups in each row.
+template <int kVectors, int kCols>
+void correlate_groups(const Correlation& x, int64_t first, int64_t per_row) {
+  constexpr int kMost = most_groups(kCols, kVectors);
+  static constexpr auto kBlocks = correlate_blocks<kVectors, kCols>(Count<kMost>());
+  const real* in[kMost];
+  real* out[kMost];
+  int count = 0;
+  for (int64_t n = 0; n < x.grid.samples; ++n)
+    for (int64_t r = 0; r < x.grid.rows; ++r)
+      for (int64_t i = 0; i < per_row; ++i) {
+        const int64_t c = first + i * kCols;
+        in[count] = x.in.data + n * x.in.sample_step + r * x.in.row_step + c * x.in.col_step;
+        out[count] = x.out.data + n * x.out.sample_step + r * x.out.row_step + c * x.out.col_step;
+        if (++count < kMost) continue;
+        kBlocks[kMost - 1](x.patch, in, x.in.col_step, x.panel, out, x.sink);
+        count = 0;
       }
-    }
-  UNROLL(kElems, i, UNROLL(kVectors, v, hn::StoreU(acc[i][v], d, dw + i * dw_step + v * kLanes);););
+  if (count > 0) kBlocks[static_cast<size_t>(count - 1)](x.patch, in, x.in.col_step, x.panel, out, x.sink);
 }
 
-using CorrelateBlock = void (*)(const Patches&, const real*, const real*, const Sink&);
-using GradientBlock = void (*)(const Patches&, int, const real*, int64_t, const Pixels<const real>&, int64_t,
-                               real*, int64_t);
-
-// Entry i is the block of i + 1 pixels (or elements of a patch).
-template <int kVectors, int... I>
-constexpr std::array<CorrelateBlock, sizeof...(I)> correlate_blocks(std::integer_sequence<int, I...>) {
-  return {correlate_block<I + 1, kVectors>...};
+// Columns of a group such that rows of `cols` columns take the least time. Each step of a block costs its
+// multiply-adds, at least eight (the units are two, four deep), and about one more for all else.
+int64_t group_columns(int64_t cols, int vectors) {
+  const auto cost = [&](int64_t group) {
+    const int pixels = static_cast<int>(group) * most_groups(static_cast<int>(group), vectors);
+    return static_cast<double>(std::max(pixels * vectors, 8) + vectors) / pixels;
+  };
+  int64_t best = 1;
+  double best_cost = std::numeric_limits<double>::infinity();
+  for (int64_t group = 1; group <= std::min<int64_t>(cols, kMostCols); ++group) {
+    if (most_groups(static_cast<int>(group), vectors) == 0) break;
+    const int64_t rest = cols % group;
+    constexpr double kTwoSweeps = 1.02;
+    const double total =
+        rest == 0
+            ? static_cast<double>(cols) * cost(group)
+            : (static_cast<double>(cols - rest) * cost(group) + static_cast<double>(rest) * cost(rest)) *
+                  kTwoSweeps;
+    if (total > best_cost) continue;
+    best = group;
+    best_cost = total;
+  }
+  return best;
 }
-template <int kVectors, int... I>
-constexpr std::array<GradientBlock, sizeof...(I)> gradient_blocks(std::integer_sequence<int, I...>) {
-  return {gradient_block<I + 1, kVectors>...};
+
+template <int kVectors, int kCols = 1>
+void correlate_columns(const Correlation& x, int64_t group, int64_t first, int64_t per_row) {
+  if (group == kCols) return correlate_groups<kVectors, kCols>(x, first, per_row);
+  if constexpr (kCols < kMostCols && most_groups(kCols + 1, kVectors) > 0)
+    correlate_columns<kVectors, kCols + 1>(x, group, first, per_row);
+}
+
+template <int kVectors>
+void correlate_vectors(const Correlation& x) {
+  const int64_t cols = x.grid.cols, group = group_columns(cols, kVectors), rest = cols % group;
+  correlate_columns<kVectors>(x, group, 0, cols / group);
+  if (rest > 0) correlate_columns<kVectors>(x, rest, cols - rest, 1);
+}
+
+// Rows that follow each other without a gap are one long row; samples likewise.
+void merge_rows(Grid& grid, Pixels<const real>& in, Pixels<real>& out) {
+  const auto dense = [](int64_t cols, const auto& p) { return p.row_step == cols * p.col_step; };
+  if (!dense(grid.cols, in) || !dense(grid.cols, out)) return;
+  grid = {1, grid.samples, grid.rows * grid.cols};
+  in.row_step = in.sample_step;
+  out.row_step = out.sample_step;
+  if (grid.rows > 1 && dense(grid.cols, in) && dense(grid.cols, out)) grid = {1, 1, grid.rows * grid.cols};
 }
 
 // Cuts [0, n) into the fewest pieces of at most `most`, as equal as can be, and calls body(begin, size).
@@ -148,52 +287,42 @@ void balanced_pieces(int64_t n, int64_t most, Body&& body) {
 }
 
 template <int kVectors>
-void correlate_vectors(const Patches& p, const real* image, const real* panel, int64_t channels,
-                       const real* bias, bool add, const Pixels<real>& out) {
-  constexpr int kMost = kVectors == 4 ? 4 : std::min(kAccumulators / kVectors, 16);
-  static constexpr auto kBlocks = correlate_blocks<kVectors>(std::make_integer_sequence<int, kMost>());
-  for (int r = 0; r < p.rows; ++r)
-    balanced_pieces(p.cols, kMost, [&](int64_t c, int64_t size) {
-      const Sink sink{
-          out.data + r * out.row_step + c * out.col_step,          out.col_step, channels, bias, add,
-          bias == nullptr && !add && channels == kVectors * kLanes};
-      kBlocks[static_cast<size_t>(size - 1)](p, image + r * p.row_step + c * p.col_step, panel, sink);
-    });
-}
-
-template <int kVectors>
-void gradient_vectors(const Patches& p, int samples, const real* image, int64_t image_step,
-                      const Pixels<const real>& dy, int64_t dy_step, real* dw, int64_t dw_step) {
+void gradient_vectors(const Patch& patch, int64_t pixels, const real* const* patches, const real* dy,
+                      int64_t dy_step, real* dw, int64_t dw_step) {
   constexpr int kMost = std::min(kAccumulators / kVectors, 24);
-  static constexpr auto kBlocks = gradient_blocks<kVectors>(std::make_integer_sequence<int, kMost>());
-  for (int r = 0; r < p.runs; ++r)
-    balanced_pieces(p.run_elems, kMost, [&](int64_t k, int64_t size) {
-      kBlocks[static_cast<size_t>(size - 1)](p, samples, image + r * p.run_step + k, image_step, dy, dy_step,
-                                             dw + (r * p.run_elems + k) * dw_step, dw_step);
+  static constexpr auto kBlocks = gradient_blocks<kVectors>(Count<kMost>());
+  for (int r = 0; r < patch.runs; ++r)
+    balanced_pieces(patch.run_elems, kMost, [&](int64_t k, int64_t size) {
+      kBlocks[static_cast<size_t>(size - 1)](pixels, patches, r * patch.run_step + k, dy, dy_step,
+                                             dw + (r * patch.run_elems + k) * dw_step, dw_step);
     });
-}
-
-int PanelVectors(int64_t channels, int64_t cols) {
-  if (channels <= kLanes) return 1;
-  if (channels > 3 * kLanes && cols <= 4 && kFourVectors) return 4;
-  return 2;
 }
 
 int64_t Lanes() { return kLanes; }
 
-void Correlate(const Patches& p, const real* image, const real* panel, int vectors, int64_t channels,
-               const real* bias, bool add, const Pixels<real>& out) {
-  if (vectors == 1) correlate_vectors<1>(p, image, panel, channels, bias, add, out);
-  if (vectors == 2) correlate_vectors<2>(p, image, panel, channels, bias, add, out);
-  if constexpr (kFourVectors)
-    if (vectors == 4) correlate_vectors<4>(p, image, panel, channels, bias, add, out);
+void Correlate(const Patch& patch, Grid grid, Pixels<const real> patches, const real* panel, int vectors,
+               int64_t channels, const real* bias, bool add, Pixels<real> out) {
+  merge_rows(grid, patches, out);
+  const Sink sink{out.col_step, channels, bias, add, bias == nullptr && !add && channels == vectors * kLanes};
+  const Correlation x{patch, grid, patches, out, panel, sink};
+  if (vectors == 1) correlate_vectors<1>(x);
+  if (vectors == 2) correlate_vectors<2>(x);
 }
 
-void CorrelateGradient(const Patches& p, int samples, const real* image, int64_t image_step,
-                       const Pixels<const real>& dy, int64_t dy_step, int vectors, real* dw,
-                       int64_t dw_step) {
-  if (vectors == 1) gradient_vectors<1>(p, samples, image, image_step, dy, dy_step, dw, dw_step);
-  if (vectors == 2) gradient_vectors<2>(p, samples, image, image_step, dy, dy_step, dw, dw_step);
+void CorrelateGradient(const Patch& patch, int64_t pixels, const real* const* patches, const real* dy,
+                       int64_t dy_step, int vectors, real* dw, int64_t dw_step) {
+  if (vectors == 1) gradient_vectors<1>(patch, pixels, patches, dy, dy_step, dw, dw_step);
+  if (vectors == 2) gradient_vectors<2>(patch, pixels, patches, dy, dy_step, dw, dw_step);
+}
+
+void CopyColumns(const real* from, int64_t rows, int64_t columns, int64_t from_step, real* to,
+                 int64_t width) {
+  for (int64_t r = 0; r < rows; ++r, from += from_step, to += width) {
+    int64_t c = 0;
+    for (; c + kLanes <= columns; c += kLanes) hn::StoreU(hn::LoadU(d, from + c), d, to + c);
+    for (; c < columns; ++c) to[c] = from[c];
+    for (; c < width; ++c) to[c] = 0;
+  }
 }
 
 // Four rows at a time: a store that interleaves them leaves each column's four values side by side.
@@ -221,28 +350,27 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace mbs {
-HWY_EXPORT(PanelVectors);
 HWY_EXPORT(Lanes);
 HWY_EXPORT(Correlate);
 HWY_EXPORT(CorrelateGradient);
+HWY_EXPORT(CopyColumns);
 HWY_EXPORT(Transpose);
-
-int panel_vectors(int64_t channels, int64_t cols) {
-  return HWY_DYNAMIC_DISPATCH(PanelVectors)(channels, cols);
-}
 
 int64_t vector_lanes() { return HWY_DYNAMIC_DISPATCH(Lanes)(); }
 
-void correlate(const Patches& patches, const real* image, const real* panel, int vectors, int64_t channels,
-               const real* bias, bool add, const Pixels<real>& out) {
-  HWY_DYNAMIC_DISPATCH(Correlate)(patches, image, panel, vectors, channels, bias, add, out);
+void correlate(const Patch& patch, Grid grid, Pixels<const real> patches, const real* panel, int vectors,
+               int64_t channels, const real* bias, bool add, Pixels<real> out) {
+  HWY_DYNAMIC_DISPATCH(Correlate)(patch, grid, patches, panel, vectors, channels, bias, add, out);
 }
 
-void correlate_gradient(const Patches& patches, int samples, const real* image, int64_t image_step,
-                        const Pixels<const real>& dy, int64_t dy_step, int vectors, real* dw,
-                        int64_t dw_step) {
-  HWY_DYNAMIC_DISPATCH(CorrelateGradient)
-  (patches, samples, image, image_step, dy, dy_step, vectors, dw, dw_step);
+void correlate_gradient(const Patch& patch, int64_t pixels, const real* const* patches, const real* dy,
+                        int64_t dy_step, int vectors, real* dw, int64_t dw_step) {
+  HWY_DYNAMIC_DISPATCH(CorrelateGradient)(patch, pixels, patches, dy, dy_step, vectors, dw, dw_step);
+}
+
+void copy_columns(const real* from, int64_t rows, int64_t columns, int64_t from_step, real* to,
+                  int64_t width) {
+  HWY_DYNAMIC_DISPATCH(CopyColumns)(from, rows, columns, from_step, to, width);
 }
 
 void transpose(const real* from, int64_t rows, int64_t columns, int64_t from_step, real* to,

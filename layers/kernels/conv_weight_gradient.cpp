@@ -1,30 +1,16 @@
-// Direct convolution, weight gradient: blocks of dw stay in registers while the pixels of a tile go by.
+// Direct convolution, weight gradient: blocks of dw stay in registers while the pixels of a strip go by.
 #include "layers/kernels/conv_weight_gradient.h"
+
+#include <array>
 
 #include "layers/kernels/conv_frame.h"
 
 namespace mbs {
 namespace {
 
-constexpr int kMostVectors = 2;  // of a panel: rows of pixels are long enough
-constexpr int64_t kLongRow = 64;
-
-/// Output rows of one sample that are worked on at a time, so that they stay in cache while the blocks of dw
-/// go over them.
-int rows_per_band(const ConvShape& s, const Frame& f) {
-  const int64_t row = int64_t{s.stride.h} * f.row_elems() + int64_t{s.out.w} * s.out.c;
-  return static_cast<int>(std::clamp<int64_t>(kTileElems / row, 1, s.out.h));
-}
-
-/// Copies `count` rows of `channels` values, `from_step` apart, to rows of `width` values, zeros after the
-/// last.
-void widen_rows(int64_t count, int64_t channels, const real* from, int64_t from_step, real* to,
-                int64_t width) {
-  for (int64_t i = 0; i < count; ++i, from += from_step, to += width) {
-    std::copy_n(from, channels, to);
-    std::fill(to + channels, to + width, real{0});
-  }
-}
+/// Pixels that the blocks of dw go over together: with their panel of dy they stay in the first-level cache,
+/// and they are enough to pay for reading and writing a block.
+constexpr int64_t kStripPixels = 192;
 
 /// One panel of c_out. A panel that ends inside of a vector works on a copy of its columns of dw, padded with
 /// zeros.
@@ -41,7 +27,7 @@ struct Panel {
 template <class Body>
 void for_each_panel(const ConvShape& s, real* dw, real* wide_dw, Body&& body) {
   for (int64_t first = 0; first < s.out.c;) {
-    const int vectors = panel_vectors(s.out.c - first, kLongRow);
+    const int vectors = panel_vectors(s.out.c - first);
     const int64_t width = vectors * vector_lanes();
     Panel panel{vectors, width, first, std::min(width, s.out.c - first), dw + first, s.out.c};
     if (panel.partial()) {
@@ -53,66 +39,86 @@ void for_each_panel(const ConvShape& s, real* dw, real* wide_dw, Body&& body) {
   }
 }
 
-/// A panel that ends inside of a vector needs zeros there. And where pixels lie far apart and are read again
-/// and again, a dense copy stays in the first-level cache.
-bool copies_dy(const ConvShape& s) {
-  constexpr int64_t kFarApart = 128, kOften = 128;  // channels; elements of a patch (14 for each time)
-  return s.out.c % vector_lanes() != 0 || (s.out.c >= kFarApart && s.taps() * s.in.c >= kOften);
+/// A panel that ends inside of a vector needs zeros there. And where there are several panels and pixels are
+/// read again and again, a dense copy stays in the first-level cache.
+bool copies_dy(const ConvShape& s, const Panel& panel) {
+  constexpr int64_t kOften = 64;  // elements of a patch
+  return panel.partial() || (s.out.c > panel.width && s.taps() * s.in.c >= kOften);
 }
 
-/// What the inner loop reads of one tile: output rows [row, row + rows) of `samples` samples.
-struct Band {
-  int samples, row, rows;
-  const real* images;  ///< framed, first sample
-  const real* dy;      ///< first sample
+/// Some consecutive pixels of a tile.
+struct Strip {
+  int64_t pixels;
+  std::array<const real*, kStripPixels> patches;
+  const real* dy;
 };
 
-/// Adds to one panel of dw what a band gives. `dense`: space for a copy of the panel's dy.
-void add_band(const ConvShape& s, const Frame& f, const Panel& panel, const Band& b, real* dense) {
-  Patches p = input_patches(s, f);
-  if (s.pointwise())
-    p.cols = b.rows * s.out.w;
-  else
-    p.rows = b.rows;
-  const int64_t first_pixel = int64_t{b.row} * s.out.w, pixels = int64_t{b.rows} * s.out.w;
-  const real* from = b.dy + first_pixel * s.out.c + panel.first;
-  Pixels<const real> grid{from, int64_t{s.out.w} * s.out.c, s.out.c};
-  int64_t dy_step = s.out.elems();
-  if (copies_dy(s)) {
-    dy_step = pixels * panel.width;
-    grid = {dense, s.out.w * panel.width, panel.width};
-    for (int i = 0; i < b.samples; ++i)
-      widen_rows(pixels, panel.channels, from + i * s.out.elems(), s.out.c, dense + i * dy_step, panel.width);
+/// Adds to dw what a strip gives. `dense`: space for a copy of a panel's dy.
+void add_strip(const ConvShape& s, const Patch& patch, const Strip& strip, real* dw, real* wide_dw,
+               real* dense) {
+  for_each_panel(s, dw, wide_dw, [&](const Panel& p) {
+    const real* dy = strip.dy + p.first;
+    int64_t dy_step = s.out.c;
+    if (copies_dy(s, p)) {
+      copy_columns(dy, strip.pixels, p.channels, dy_step, dense, p.width);
+      dy = dense;
+      dy_step = p.width;
+    }
+    correlate_gradient(patch, strip.pixels, strip.patches.data(), dy, dy_step, p.vectors, p.dw, p.dw_step);
+  });
+}
+
+/// Calls body(strip) for the pixels of a tile in their order. `dy`: of its first pixel.
+template <class Body>
+void for_each_strip(const ConvShape& s, const Frame& f, const Tile& t, const real* x, int64_t x_step,
+                    const real* dy, Body&& body) {
+  const int64_t total = int64_t{t.samples} * t.rows * s.out.w;
+  const int64_t strips = (total + kStripPixels - 1) / kStripPixels;
+  Strip strip{0, {}, dy};
+  int64_t n = 0, row = 0, col = 0;
+  for (int64_t i = 0; i < strips; ++i, strip.dy += strip.pixels * s.out.c) {
+    strip.pixels = total * (i + 1) / strips - total * i / strips;
+    for (int64_t p = 0; p < strip.pixels; ++p) {
+      strip.patches[static_cast<size_t>(p)] =
+          x + n * x_step + row * s.stride.h * f.row_elems() + col * s.stride.w * s.in.c;
+      if (++col < s.out.w) continue;
+      col = 0;
+      if (++row < t.rows) continue;
+      row = 0;
+      ++n;
+    }
+    body(strip);
   }
-  correlate_gradient(p, b.samples, b.images + b.row * s.stride.h * f.row_elems(), f.elems(), grid, dy_step,
-                     panel.vectors, panel.dw, panel.dw_step);
+}
+
+Tile tile_size(const ConvShape& s, const Frame& f) {
+  return largest_tile(f, s.out.w, f.step * f.row_elems() + int64_t{s.out.w} * s.out.c);
 }
 
 int64_t scratch_elems(const ConvShape& s) {
-  const Frame frame = input_frame(s);
-  const int64_t rows = s.taps() * s.in.c + frame.samples_per_tile() * s.out.pixels();
-  return kAlignSlack + frame.scratch_elems() + rows * kMostVectors * kMaxLanes;
+  const Frame f = input_frame(s);
+  return kAlignSlack + frame_scratch(f, tile_size(s, f)) +
+         (s.taps() * s.in.c + kStripPixels) * kMaxPanelVectors * kMaxLanes;
 }
 
 void run(const ConvShape& s, const ConvArgs& a) {
   const Frame frame = input_frame(s);
-  const int64_t k = s.taps() * s.in.c;
+  const Tile largest = tile_size(s, frame);
+  const Patch patch = input_patch(s, frame);
   real* framed = align_scratch(a.scratch);
-  real* wide_dw = framed + frame.scratch_elems();
-  real* dense = wide_dw + k * kMostVectors * kMaxLanes;
-  for_each_panel(s, a.out, wide_dw, [&](const Panel& panel) {
-    if (panel.partial()) widen_rows(k, panel.channels, a.out + panel.first, s.out.c, wide_dw, panel.width);
+  real* wide_dw = framed + frame_scratch(frame, largest);
+  real* dense = wide_dw + patch.elems() * kMaxPanelVectors * kMaxLanes;
+  for_each_panel(s, a.out, wide_dw, [&](const Panel& p) {
+    if (p.partial()) copy_columns(a.out + p.first, patch.elems(), p.channels, s.out.c, wide_dw, p.width);
   });
-  for_each_tile(frame, a.samples, a.x, framed, [&](int first, int count, const real* images) {
-    const int band = count > 1 ? s.out.h : rows_per_band(s, frame);
-    for (int row = 0; row < s.out.h; row += band) {
-      const Band rows{count, row, std::min(band, s.out.h - row), images, a.dy + first * s.out.elems()};
-      for_each_panel(s, a.out, wide_dw, [&](const Panel& panel) { add_band(s, frame, panel, rows, dense); });
-    }
+  for_each_tile(frame, largest, a.samples, a.x, framed, [&](const Tile& t, const real* x, int64_t x_step) {
+    const real* dy = a.dy + t.first * s.out.elems() + int64_t{t.row} * s.out.w * s.out.c;
+    for_each_strip(s, frame, t, x, x_step, dy,
+                   [&](const Strip& strip) { add_strip(s, patch, strip, a.out, wide_dw, dense); });
   });
-  for_each_panel(s, a.out, wide_dw, [&](const Panel& panel) {
-    for (int64_t i = 0; panel.partial() && i < k; ++i)
-      std::copy_n(wide_dw + i * panel.width, panel.channels, a.out + i * s.out.c + panel.first);
+  for_each_panel(s, a.out, wide_dw, [&](const Panel& p) {
+    for (int64_t i = 0; p.partial() && i < patch.elems(); ++i)
+      std::copy_n(wide_dw + i * p.width, p.channels, a.out + i * s.out.c + p.first);
   });
 }
 
