@@ -1,5 +1,7 @@
 // Convolution kernels of both sets, on every instruction set of this machine, against the definition.
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -56,11 +58,20 @@ std::vector<Case> all_cases() {
   cases.push_back(
       make_case("conv2d out=70 kernel=3 pad=1", {3, 29, 3}));  // rows of 29: several blocks of pixels
   cases.push_back(
-      make_case("conv2d out=64 kernel=3 pad=1", {4, 4, 34}));  // rows of 4: panels of four vectors
+      make_case("conv2d out=64 kernel=3 pad=1", {4, 4, 34}));  // rows of 4: blocks of several rows
   cases.push_back(make_case("conv2d out=50 kernel=1 bias=1", {7, 9, 37}));
   cases.push_back(make_case("conv2d out=17 kernel=5 stride=3 pad=4", {11, 8, 6}));
   cases.push_back(
-      make_case("conv2d out=3 kernel=3 stride=2 pad=1", {37, 200, 19}));  // bands of rows, one sample a tile
+      make_case("conv2d out=3 kernel=3 stride=2 pad=1", {37, 200, 19}));   // bands of rows, one sample a tile
+  cases.push_back(make_case("conv2d out=16 kernel=3 pad=1", {1, 40, 5}));  // one row
+  cases.push_back(make_case("conv2d out=33 kernel=3 pad=1", {40, 1, 5}));  // one column
+  cases.push_back(make_case("conv2d out=32 kernel=1", {9, 31, 5}));        // all pixels are one long row
+  cases.push_back(make_case("conv2d out=9 kernel=3 stride=2 pad=1", {1, 1, 70}));
+  cases.push_back(make_case("conv2d out=128 kernel=1", {3, 5, 1030}));  // patches far apart
+  cases.push_back(make_case("conv2d out=160 kernel=1 stride=2", {5, 4, 1024}));
+  // Every width of a group of columns, and channels below, at and beyond those of a vector.
+  for (int i = 1; i <= 16; ++i)
+    cases.push_back(make_case(fmt::format("conv2d out={} kernel=3 pad=1", 5 * i - 4), {5, i, 71 - 4 * i}));
   return cases;
 }
 

@@ -159,12 +159,22 @@ void correlate_block(const Patch& patch, const real* const* in, int64_t col_step
                                    out, sink);
 }
 
+// Fetches what is read later; past the end of an array this does nothing.
+HWY_INLINE void fetch_to_second_level(const real* p) { __builtin_prefetch(p, 0, 2); }
+
 template <int kVectors, int... I>
-HWY_INLINE void gradient_block(Pack<I...>, int64_t pixels, const real* const* patches, int64_t first,
-                               const real* dy, int64_t dy_step, real* dw, int64_t dw_step) {
+HWY_INLINE void gradient_block(Pack<I...>, const GradientPixels& x, int64_t first, real* dw,
+                               int64_t dw_step) {
+  constexpr int64_t kElems = sizeof...(I);
   Sums<kVectors> sums[] = {load<kVectors>(dw + I * dw_step)...};
-  for (int64_t p = 0; p < pixels; ++p, dy += dy_step) {
-    const real* a = patches[p] + first;
+  for (int64_t i = kElems; i < 2 * kElems; ++i) {  // the next block's
+    __builtin_prefetch(dw + i * dw_step, 1, 3);
+    if constexpr (kVectors == 2) __builtin_prefetch(dw + i * dw_step + kLanes, 1, 3);
+  }
+  const real* dy = x.dy;
+  for (int64_t p = 0; p < x.count; ++p, dy += x.dy_step) {
+    const real* a = x.patches[p] + first;
+    if constexpr (kVectors == 2) fetch_to_second_level(a + x.ahead);  // one vector: no load to spare
     const Sums<kVectors> g = load<kVectors>(dy);
     (add_product(sums[I], a[I], g), ...);
   }
@@ -172,14 +182,13 @@ HWY_INLINE void gradient_block(Pack<I...>, int64_t pixels, const real* const* pa
 }
 
 template <int kVectors, int kElems>
-void gradient_block(int64_t pixels, const real* const* patches, int64_t first, const real* dy,
-                    int64_t dy_step, real* dw, int64_t dw_step) {
-  gradient_block<kVectors>(Count<kElems>(), pixels, patches, first, dy, dy_step, dw, dw_step);
+void gradient_block(const GradientPixels& x, int64_t first, real* dw, int64_t dw_step) {
+  gradient_block<kVectors>(Count<kElems>(), x, first, dw, dw_step);
 }
 
 using CorrelateBlock = void (*)(const Patch&, const real* const*, int64_t, const real*, real* const*,
                                 const Sink&);
-using GradientBlock = void (*)(int64_t, const real* const*, int64_t, const real*, int64_t, real*, int64_t);
+using GradientBlock = void (*)(const GradientPixels&, int64_t, real*, int64_t);
 
 // Entry i is the block of i + 1 groups (or elements of a patch).
 template <int kVectors, int kCols, int... I>
@@ -276,7 +285,8 @@ void merge_rows(Grid& grid, Pixels<const real>& in, Pixels<real>& out) {
   if (grid.rows > 1 && dense(grid.cols, in) && dense(grid.cols, out)) grid = {1, 1, grid.rows * grid.cols};
 }
 
-// Cuts [0, n) into the fewest pieces of at most `most`, as equal as can be, and calls body(begin, size).
+// Cuts [0, n) into the fewest pieces of at most `most`, as equal as can be, and calls body(begin, size)
+// for each.
 template <class Body>
 void balanced_pieces(int64_t n, int64_t most, Body&& body) {
   const int64_t pieces = (n + most - 1) / most;
@@ -286,16 +296,40 @@ void balanced_pieces(int64_t n, int64_t most, Body&& body) {
   }
 }
 
+// Elements of the largest block, and how far the pieces of packed patches lie apart.
 template <int kVectors>
-void gradient_vectors(const Patch& patch, int64_t pixels, const real* const* patches, const real* dy,
-                      int64_t dy_step, real* dw, int64_t dw_step) {
-  constexpr int kMost = std::min(kAccumulators / kVectors, 24);
-  static constexpr auto kBlocks = gradient_blocks<kVectors>(Count<kMost>());
+constexpr int kMostElems = std::min(kAccumulators / kVectors, 24);
+constexpr int64_t kPackedStep = (kMostElems<2> + kLanes - 1) / kLanes * kLanes;
+
+template <int kVectors>
+void gradient_vectors(const Patch& patch, const GradientPixels& x, real* dw, int64_t dw_step) {
+  static constexpr auto kBlocks = gradient_blocks<kVectors>(Count<kMostElems<kVectors>>());
+  int64_t packed = 0;
   for (int r = 0; r < patch.runs; ++r)
-    balanced_pieces(patch.run_elems, kMost, [&](int64_t k, int64_t size) {
-      kBlocks[static_cast<size_t>(size - 1)](pixels, patches, r * patch.run_step + k, dy, dy_step,
-                                             dw + (r * patch.run_elems + k) * dw_step, dw_step);
+    balanced_pieces(patch.run_elems, kMostElems<kVectors>, [&](int64_t k, int64_t size) {
+      const int64_t first = x.packed ? packed : r * patch.run_step + k;
+      kBlocks[static_cast<size_t>(size - 1)](x, first, dw + (r * patch.run_elems + k) * dw_step, dw_step);
+      packed += x.count * kPackedStep;
     });
+}
+
+// Piece by piece; in each the pixels, kPackedStep apart.
+void PackPatches(int64_t elems, int64_t first, int64_t count, const real* const* patches, real* to,
+                 const real** packed) {
+  for (int64_t p = 0; p < count; ++p, to += kPackedStep) {
+    const real* from = patches[p] + first;
+    packed[p] = to;
+    real* piece = to;
+    balanced_pieces(elems, kMostElems<2>, [&](int64_t k, int64_t size) {
+      if (k + kPackedStep <= elems) {  // whole vectors, more than is needed
+        for (int64_t i = 0; i < kPackedStep; i += kLanes)
+          hn::StoreU(hn::LoadU(d, from + k + i), d, piece + i);
+      } else {
+        std::copy_n(from + k, size, piece);
+      }
+      piece += count * kPackedStep;
+    });
+  }
 }
 
 int64_t Lanes() { return kLanes; }
@@ -309,17 +343,21 @@ void Correlate(const Patch& patch, Grid grid, Pixels<const real> patches, const 
   if (vectors == 2) correlate_vectors<2>(x);
 }
 
-void CorrelateGradient(const Patch& patch, int64_t pixels, const real* const* patches, const real* dy,
-                       int64_t dy_step, int vectors, real* dw, int64_t dw_step) {
-  if (vectors == 1) gradient_vectors<1>(patch, pixels, patches, dy, dy_step, dw, dw_step);
-  if (vectors == 2) gradient_vectors<2>(patch, pixels, patches, dy, dy_step, dw, dw_step);
+void CorrelateGradient(const Patch& patch, const GradientPixels& pixels, int vectors, real* dw,
+                       int64_t dw_step) {
+  if (vectors == 1) gradient_vectors<1>(patch, pixels, dw, dw_step);
+  if (vectors == 2) gradient_vectors<2>(patch, pixels, dw, dw_step);
 }
 
 void CopyColumns(const real* from, int64_t rows, int64_t columns, int64_t from_step, real* to,
                  int64_t width) {
   for (int64_t r = 0; r < rows; ++r, from += from_step, to += width) {
     int64_t c = 0;
-    for (; c + kLanes <= columns; c += kLanes) hn::StoreU(hn::LoadU(d, from + c), d, to + c);
+    constexpr int64_t kAhead = 8;  // rows far apart are not foreseen by the processor
+    for (; c + kLanes <= columns; c += kLanes) {
+      __builtin_prefetch(from + kAhead * from_step + c);
+      hn::StoreU(hn::LoadU(d, from + c), d, to + c);
+    }
     for (; c < columns; ++c) to[c] = from[c];
     for (; c < width; ++c) to[c] = 0;
   }
@@ -353,6 +391,7 @@ namespace mbs {
 HWY_EXPORT(Lanes);
 HWY_EXPORT(Correlate);
 HWY_EXPORT(CorrelateGradient);
+HWY_EXPORT(PackPatches);
 HWY_EXPORT(CopyColumns);
 HWY_EXPORT(Transpose);
 
@@ -363,9 +402,14 @@ void correlate(const Patch& patch, Grid grid, Pixels<const real> patches, const 
   HWY_DYNAMIC_DISPATCH(Correlate)(patch, grid, patches, panel, vectors, channels, bias, add, out);
 }
 
-void correlate_gradient(const Patch& patch, int64_t pixels, const real* const* patches, const real* dy,
-                        int64_t dy_step, int vectors, real* dw, int64_t dw_step) {
-  HWY_DYNAMIC_DISPATCH(CorrelateGradient)(patch, pixels, patches, dy, dy_step, vectors, dw, dw_step);
+void correlate_gradient(const Patch& patch, const GradientPixels& pixels, int vectors, real* dw,
+                        int64_t dw_step) {
+  HWY_DYNAMIC_DISPATCH(CorrelateGradient)(patch, pixels, vectors, dw, dw_step);
+}
+
+void pack_patches(int64_t elems, int64_t first, int64_t count, const real* const* patches, real* to,
+                  const real** packed) {
+  HWY_DYNAMIC_DISPATCH(PackPatches)(elems, first, count, patches, to, packed);
 }
 
 void copy_columns(const real* from, int64_t rows, int64_t columns, int64_t from_step, real* to,

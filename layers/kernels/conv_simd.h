@@ -48,10 +48,27 @@ inline int panel_vectors(int64_t channels) { return channels <= vector_lanes() ?
 void correlate(const Patch&, Grid, Pixels<const real> patches, const real* panel, int vectors,
                int64_t channels, const real* bias, bool add, Pixels<real> out);
 
+/// The pixels that correlate_gradient sums over. Pixel i has the patch that begins at patches[i], and
+/// dy + i * dy_step.
+struct GradientPixels {
+  int64_t count = 0;
+  const real* const* patches = nullptr;
+  bool packed = false;  ///< by pack_patches, for panels of two vectors
+  int64_t ahead = 0;    ///< what lies so far behind the patches is wanted next; 0: nothing
+  const real* dy = nullptr;
+  int64_t dy_step = 0;
+};
+
 /// Adds to dw[k * dw_step + co], co in whole vectors; one chain over the pixels in their order that starts
-/// from what is there. Pixel i has the patch that begins at patches[i], and dy + i * dy_step.
-void correlate_gradient(const Patch&, int64_t pixels, const real* const* patches, const real* dy,
-                        int64_t dy_step, int vectors, real* dw, int64_t dw_step);
+/// from what is there.
+void correlate_gradient(const Patch&, const GradientPixels&, int vectors, real* dw, int64_t dw_step);
+
+/// Copies `elems` elements from patches[i] + first to `to` such that what the blocks of correlate_gradient
+/// read lies side by side; packed[i] become pointers to the copies. Worth it where patches are read often.
+void pack_patches(int64_t elems, int64_t first, int64_t count, const real* const* patches, real* to,
+                  const real** packed);
+/// Elements of `to` for each pixel, at most.
+inline int64_t packed_patch_elems(int64_t elems) { return 2 * elems + 2 * kMaxLanes; }
 
 /// to[r * width + c] = from[r * from_step + c] for r < rows, c < columns, and 0 for columns <= c < width.
 void copy_columns(const real* from, int64_t rows, int64_t columns, int64_t from_step, real* to,

@@ -1,16 +1,30 @@
 // Direct convolution, weight gradient: blocks of dw stay in registers while the pixels of a strip go by.
 #include "layers/kernels/conv_weight_gradient.h"
 
-#include <array>
+#include <utility>
 
 #include "layers/kernels/conv_frame.h"
 
 namespace mbs {
 namespace {
 
-/// Pixels that the blocks of dw go over together: with their panel of dy they stay in the first-level cache,
-/// and they are enough to pay for reading and writing a block.
-constexpr int64_t kStripPixels = 192;
+/// A strip is so many pixels that the blocks of dw go over together: few enough that what a block reads of
+/// them stays in the first-level cache for the next block, and more where dw itself has to come from afar.
+int64_t strip_pixels(const ConvShape& s) {
+  constexpr int64_t kLargeWeights = 512 * 1024 / int64_t{sizeof(real)};
+  return s.weight_elems() > kLargeWeights ? 224 : 128;
+}
+
+/// Patches of one tap that lie a page or more apart share few lines of the caches; where many panels read
+/// them, a copy pays.
+bool packs_patches(const ConvShape& s) {
+  constexpr int64_t kFarApart = 1024, kMany = 128;  // channels in, channels out
+  return s.taps() == 1 && s.in.c >= kFarApart && s.out.c >= kMany &&
+         s.out.c % (kMaxPanelVectors * vector_lanes()) == 0;
+}
+
+/// Elements of patches that are packed at a time, so that they stay in the second-level cache.
+constexpr int64_t kPackedElems = 512;
 
 /// One panel of c_out. A panel that ends inside of a vector works on a copy of its columns of dw, padded with
 /// zeros.
@@ -42,79 +56,104 @@ void for_each_panel(const ConvShape& s, real* dw, real* wide_dw, Body&& body) {
 /// A panel that ends inside of a vector needs zeros there. And where there are several panels and pixels are
 /// read again and again, a dense copy stays in the first-level cache.
 bool copies_dy(const ConvShape& s, const Panel& panel) {
-  constexpr int64_t kOften = 64;  // elements of a patch
+  constexpr int64_t kOften = 128;  // elements of a patch
   return panel.partial() || (s.out.c > panel.width && s.taps() * s.in.c >= kOften);
 }
 
-/// Some consecutive pixels of a tile.
-struct Strip {
-  int64_t pixels;
-  std::array<const real*, kStripPixels> patches;
-  const real* dy;
-};
-
-/// Adds to dw what a strip gives. `dense`: space for a copy of a panel's dy.
-void add_strip(const ConvShape& s, const Patch& patch, const Strip& strip, real* dw, real* wide_dw,
+/// Adds to dw what a strip gives, dw and `wide_dw` being those of the patches' first element. `dense`: space
+/// for a copy of a panel's dy.
+void add_strip(const ConvShape& s, const Patch& patch, const GradientPixels& strip, real* dw, real* wide_dw,
                real* dense) {
   for_each_panel(s, dw, wide_dw, [&](const Panel& p) {
-    const real* dy = strip.dy + p.first;
-    int64_t dy_step = s.out.c;
+    GradientPixels pixels = strip;
+    pixels.dy += p.first;
     if (copies_dy(s, p)) {
-      copy_columns(dy, strip.pixels, p.channels, dy_step, dense, p.width);
-      dy = dense;
-      dy_step = p.width;
+      copy_columns(pixels.dy, pixels.count, p.channels, pixels.dy_step, dense, p.width);
+      pixels.dy = dense;
+      pixels.dy_step = p.width;
     }
-    correlate_gradient(patch, strip.pixels, strip.patches.data(), dy, dy_step, p.vectors, p.dw, p.dw_step);
+    correlate_gradient(patch, pixels, p.vectors, p.dw, p.dw_step);
   });
 }
 
-/// Calls body(strip) for the pixels of a tile in their order. `dy`: of its first pixel.
-template <class Body>
-void for_each_strip(const ConvShape& s, const Frame& f, const Tile& t, const real* x, int64_t x_step,
-                    const real* dy, Body&& body) {
-  const int64_t total = int64_t{t.samples} * t.rows * s.out.w;
-  const int64_t strips = (total + kStripPixels - 1) / kStripPixels;
-  Strip strip{0, {}, dy};
-  int64_t n = 0, row = 0, col = 0;
-  for (int64_t i = 0; i < strips; ++i, strip.dy += strip.pixels * s.out.c) {
-    strip.pixels = total * (i + 1) / strips - total * i / strips;
-    for (int64_t p = 0; p < strip.pixels; ++p) {
-      strip.patches[static_cast<size_t>(p)] =
-          x + n * x_step + row * s.stride.h * f.row_elems() + col * s.stride.w * s.in.c;
-      if (++col < s.out.w) continue;
-      col = 0;
-      if (++row < t.rows) continue;
-      row = 0;
-      ++n;
-    }
-    body(strip);
+/// The same by way of packed patches. All panels are whole.
+void add_packed_strip(const ConvShape& s, GradientPixels strip, real* dw, real* dense, const real** pointers,
+                      real* packed) {
+  const real* const* patches = std::exchange(strip.patches, pointers);
+  strip.packed = true;
+  strip.ahead = 0;
+  for (int64_t k = 0; k < s.in.c; k += kPackedElems) {
+    const int64_t elems = std::min(kPackedElems, s.in.c - k);
+    pack_patches(elems, k, strip.count, patches, packed, pointers);
+    add_strip(s, Patch{1, 0, elems}, strip, dw + k * s.out.c, nullptr, dense);
   }
 }
 
-Tile tile_size(const ConvShape& s, const Frame& f) {
+/// Calls body(strip) for the pixels of a tile in their order. `dy`: of its first pixel; `patches`: space for
+/// the pointers of a strip.
+template <class Body>
+void for_each_strip(const ConvShape& s, const Frame& f, const Tile& t, const real* x, int64_t x_step,
+                    const real* dy, const real** patches, Body&& body) {
+  const int64_t total = int64_t{t.samples} * t.rows * s.out.w, most = strip_pixels(s);
+  const int64_t strips = (total + most - 1) / most;
+  const int64_t row_step = s.stride.h * f.row_elems(), col_step = int64_t{s.stride.w} * s.in.c;
+  int64_t row = 0, col = 0;  // rows count on from sample to sample
+  for (int64_t i = 0, first = 0; i < strips; ++i) {
+    const int64_t end = total * (i + 1) / strips, pixels = end - first;
+    for (int64_t p = 0; p < pixels;) {
+      const real* from = x + row / t.rows * x_step + row % t.rows * row_step + col * col_step;
+      const int64_t count = std::min(s.out.w - col, pixels - p);
+      for (int64_t c = 0; c < count; ++c) patches[p + c] = from + c * col_step;
+      p += count;
+      col = (col + count) % s.out.w;
+      row += col == 0 ? 1 : 0;
+    }
+    body(GradientPixels{pixels, patches, false, f.bare() ? pixels / s.out.w * row_step : 0,
+                        dy + first * s.out.c, s.out.c});
+    first = end;
+  }
+}
+
+/// Where images are used in place a tile is as good as any: all samples.
+Tile tile_size(const ConvShape& s, const Frame& f, int samples) {
+  if (f.bare()) return {0, samples, 0, f.rows};
   return largest_tile(f, s.out.w, f.step * f.row_elems() + int64_t{s.out.w} * s.out.c);
+}
+
+/// Elements that the pointers of a strip and of its packed patches take, in whole cache lines.
+int64_t pointer_elems(const ConvShape& s) {
+  constexpr int64_t kPointers = kAlignSlack * int64_t{sizeof(real)} / int64_t{sizeof(real*)};  // of a line
+  return (2 * strip_pixels(s) + kPointers - 1) / kPointers * kAlignSlack;
 }
 
 int64_t scratch_elems(const ConvShape& s) {
   const Frame f = input_frame(s);
-  return kAlignSlack + frame_scratch(f, tile_size(s, f)) +
-         (s.taps() * s.in.c + kStripPixels) * kMaxPanelVectors * kMaxLanes;
+  return kAlignSlack + frame_scratch(f, tile_size(s, f, 1)) + pointer_elems(s) +
+         (s.taps() * s.in.c + strip_pixels(s)) * kMaxPanelVectors * kMaxLanes +
+         (packs_patches(s) ? strip_pixels(s) * packed_patch_elems(kPackedElems) : 0);
 }
 
 void run(const ConvShape& s, const ConvArgs& a) {
   const Frame frame = input_frame(s);
-  const Tile largest = tile_size(s, frame);
+  const Tile largest = tile_size(s, frame, a.samples);
   const Patch patch = input_patch(s, frame);
   real* framed = align_scratch(a.scratch);
-  real* wide_dw = framed + frame_scratch(frame, largest);
+  real* pointers = framed + frame_scratch(frame, largest);
+  real* wide_dw = pointers + pointer_elems(s);
   real* dense = wide_dw + patch.elems() * kMaxPanelVectors * kMaxLanes;
+  real* packed = dense + strip_pixels(s) * kMaxPanelVectors * kMaxLanes;
+  const real** patches = reinterpret_cast<const real**>(pointers);
   for_each_panel(s, a.out, wide_dw, [&](const Panel& p) {
     if (p.partial()) copy_columns(a.out + p.first, patch.elems(), p.channels, s.out.c, wide_dw, p.width);
   });
   for_each_tile(frame, largest, a.samples, a.x, framed, [&](const Tile& t, const real* x, int64_t x_step) {
     const real* dy = a.dy + t.first * s.out.elems() + int64_t{t.row} * s.out.w * s.out.c;
-    for_each_strip(s, frame, t, x, x_step, dy,
-                   [&](const Strip& strip) { add_strip(s, patch, strip, a.out, wide_dw, dense); });
+    for_each_strip(s, frame, t, x, x_step, dy, patches, [&](const GradientPixels& strip) {
+      if (packs_patches(s))
+        add_packed_strip(s, strip, a.out, dense, patches + strip_pixels(s), packed);
+      else
+        add_strip(s, patch, strip, a.out, wide_dw, dense);
+    });
   });
   for_each_panel(s, a.out, wide_dw, [&](const Panel& p) {
     for (int64_t i = 0; p.partial() && i < patch.elems(); ++i)
