@@ -12,56 +12,11 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "layers/kernels/conv_simd-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace mbs {
 namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
-using D = hn::CappedTag<real, kMaxLanes>;
-using V = hn::Vec<D>;
-constexpr D d;
-constexpr int64_t kLanes = static_cast<int64_t>(hn::MaxLanes(d));
-
-// Accumulators of a register block. 32 registers: 28 and the operands; 16 registers: 12. The fallback without
-// vector registers, and the code for a sanitizer, get few: larger blocks would take minutes to compile. The
-// number of accumulators changes no bit of a result.
-#if defined(__SANITIZE_ADDRESS__)
-constexpr int kAccumulators = 4;
-#elif HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON
-constexpr int kAccumulators = 28;
-#else
-constexpr int kAccumulators = HWY_TARGET == HWY_AVX2 ? 12 : 4;
-#endif
-
-// Loops over registers are unrolled by packs of indices: GCC 12 may leave an array that is indexed by a loop
-// variable in memory, at a quarter of the speed. Lambdas in their place would take a minute to compile.
-template <int... I>
-using Pack = std::integer_sequence<int, I...>;
-template <int n>
-using Count = std::make_integer_sequence<int, n>;
-
-// The sums of one pixel or of one row of dw.
-template <int kVectors>
-struct Sums {
-  V v[kVectors];
-};
-
-template <int kVectors>
-HWY_INLINE Sums<kVectors> load(const real* from) {
-  if constexpr (kVectors == 1) return {{hn::LoadU(d, from)}};
-  if constexpr (kVectors == 2) return {{hn::LoadU(d, from), hn::LoadU(d, from + kLanes)}};
-}
-template <int kVectors>
-HWY_INLINE void store(const Sums<kVectors>& sums, real* to) {
-  hn::StoreU(sums.v[0], d, to);
-  if constexpr (kVectors == 2) hn::StoreU(sums.v[1], d, to + kLanes);
-}
-template <int kVectors>
-HWY_INLINE void add_product(Sums<kVectors>& sums, real x, const Sums<kVectors>& w) {
-  const V factor = hn::Set(d, x);
-  sums.v[0] = hn::MulAdd(factor, w.v[0], sums.v[0]);
-  if constexpr (kVectors == 2) sums.v[1] = hn::MulAdd(factor, w.v[1], sums.v[1]);
-}
 
 // What becomes of the sums of a block.
 struct Sink {
@@ -159,45 +114,13 @@ void correlate_block(const Patch& patch, const real* const* in, int64_t col_step
                                    out, sink);
 }
 
-// Fetches what is read later; past the end of an array this does nothing.
-HWY_INLINE void fetch_to_second_level(const real* p) { __builtin_prefetch(p, 0, 2); }
-
-template <int kVectors, int... I>
-HWY_INLINE void gradient_block(Pack<I...>, const GradientPixels& x, int64_t first, real* dw,
-                               int64_t dw_step) {
-  constexpr int64_t kElems = sizeof...(I);
-  Sums<kVectors> sums[] = {load<kVectors>(dw + I * dw_step)...};
-  for (int64_t i = kElems; i < 2 * kElems; ++i) {  // the next block's
-    __builtin_prefetch(dw + i * dw_step, 1, 3);
-    if constexpr (kVectors == 2) __builtin_prefetch(dw + i * dw_step + kLanes, 1, 3);
-  }
-  const real* dy = x.dy;
-  for (int64_t p = 0; p < x.count; ++p, dy += x.dy_step) {
-    const real* a = x.patches[p] + first;
-    if constexpr (kVectors == 2) fetch_to_second_level(a + x.ahead);  // one vector: no load to spare
-    const Sums<kVectors> g = load<kVectors>(dy);
-    (add_product(sums[I], a[I], g), ...);
-  }
-  (store(sums[I], dw + I * dw_step), ...);
-}
-
-template <int kVectors, int kElems>
-void gradient_block(const GradientPixels& x, int64_t first, real* dw, int64_t dw_step) {
-  gradient_block<kVectors>(Count<kElems>(), x, first, dw, dw_step);
-}
-
 using CorrelateBlock = void (*)(const Patch&, const real* const*, int64_t, const real*, real* const*,
                                 const Sink&);
-using GradientBlock = void (*)(const GradientPixels&, int64_t, real*, int64_t);
 
-// Entry i is the block of i + 1 groups (or elements of a patch).
+// Entry i is the block of i + 1 groups.
 template <int kVectors, int kCols, int... I>
 constexpr std::array<CorrelateBlock, sizeof...(I)> correlate_blocks(Pack<I...>) {
   return {correlate_block<kVectors, kCols, I + 1>...};
-}
-template <int kVectors, int... I>
-constexpr std::array<GradientBlock, sizeof...(I)> gradient_blocks(Pack<I...>) {
-  return {gradient_block<kVectors, I + 1>...};
 }
 
 // The most groups of a block, 0 where not even one of so many columns fits.
@@ -285,53 +208,6 @@ void merge_rows(Grid& grid, Pixels<const real>& in, Pixels<real>& out) {
   if (grid.rows > 1 && dense(grid.cols, in) && dense(grid.cols, out)) grid = {1, 1, grid.rows * grid.cols};
 }
 
-// Cuts [0, n) into the fewest pieces of at most `most`, as equal as can be, and calls body(begin, size)
-// for each.
-template <class Body>
-void balanced_pieces(int64_t n, int64_t most, Body&& body) {
-  const int64_t pieces = (n + most - 1) / most;
-  for (int64_t i = 0; i < pieces; ++i) {
-    const int64_t begin = n * i / pieces;
-    body(begin, n * (i + 1) / pieces - begin);
-  }
-}
-
-// Elements of the largest block, and how far the pieces of packed patches lie apart.
-template <int kVectors>
-constexpr int kMostElems = std::min(kAccumulators / kVectors, 24);
-constexpr int64_t kPackedStep = (kMostElems<2> + kLanes - 1) / kLanes * kLanes;
-
-template <int kVectors>
-void gradient_vectors(const Patch& patch, const GradientPixels& x, real* dw, int64_t dw_step) {
-  static constexpr auto kBlocks = gradient_blocks<kVectors>(Count<kMostElems<kVectors>>());
-  int64_t packed = 0;
-  for (int r = 0; r < patch.runs; ++r)
-    balanced_pieces(patch.run_elems, kMostElems<kVectors>, [&](int64_t k, int64_t size) {
-      const int64_t first = x.packed ? packed : r * patch.run_step + k;
-      kBlocks[static_cast<size_t>(size - 1)](x, first, dw + (r * patch.run_elems + k) * dw_step, dw_step);
-      packed += x.count * kPackedStep;
-    });
-}
-
-// Piece by piece; in each the pixels, kPackedStep apart.
-void PackPatches(int64_t elems, int64_t first, int64_t count, const real* const* patches, real* to,
-                 const real** packed) {
-  for (int64_t p = 0; p < count; ++p, to += kPackedStep) {
-    const real* from = patches[p] + first;
-    packed[p] = to;
-    real* piece = to;
-    balanced_pieces(elems, kMostElems<2>, [&](int64_t k, int64_t size) {
-      if (k + kPackedStep <= elems) {  // whole vectors, more than is needed
-        for (int64_t i = 0; i < kPackedStep; i += kLanes)
-          hn::StoreU(hn::LoadU(d, from + k + i), d, piece + i);
-      } else {
-        std::copy_n(from + k, size, piece);
-      }
-      piece += count * kPackedStep;
-    });
-  }
-}
-
 int64_t Lanes() { return kLanes; }
 
 void Correlate(const Patch& patch, Grid grid, Pixels<const real> patches, const real* panel, int vectors,
@@ -341,12 +217,6 @@ void Correlate(const Patch& patch, Grid grid, Pixels<const real> patches, const 
   const Correlation x{patch, grid, patches, out, panel, sink};
   if (vectors == 1) correlate_vectors<1>(x);
   if (vectors == 2) correlate_vectors<2>(x);
-}
-
-void CorrelateGradient(const Patch& patch, const GradientPixels& pixels, int vectors, real* dw,
-                       int64_t dw_step) {
-  if (vectors == 1) gradient_vectors<1>(patch, pixels, dw, dw_step);
-  if (vectors == 2) gradient_vectors<2>(patch, pixels, dw, dw_step);
 }
 
 void CopyColumns(const real* from, int64_t rows, int64_t columns, int64_t from_step, real* to,
@@ -390,8 +260,6 @@ HWY_AFTER_NAMESPACE();
 namespace mbs {
 HWY_EXPORT(Lanes);
 HWY_EXPORT(Correlate);
-HWY_EXPORT(CorrelateGradient);
-HWY_EXPORT(PackPatches);
 HWY_EXPORT(CopyColumns);
 HWY_EXPORT(Transpose);
 
@@ -400,16 +268,6 @@ int64_t vector_lanes() { return HWY_DYNAMIC_DISPATCH(Lanes)(); }
 void correlate(const Patch& patch, Grid grid, Pixels<const real> patches, const real* panel, int vectors,
                int64_t channels, const real* bias, bool add, Pixels<real> out) {
   HWY_DYNAMIC_DISPATCH(Correlate)(patch, grid, patches, panel, vectors, channels, bias, add, out);
-}
-
-void correlate_gradient(const Patch& patch, const GradientPixels& pixels, int vectors, real* dw,
-                        int64_t dw_step) {
-  HWY_DYNAMIC_DISPATCH(CorrelateGradient)(patch, pixels, vectors, dw, dw_step);
-}
-
-void pack_patches(int64_t elems, int64_t first, int64_t count, const real* const* patches, real* to,
-                  const real** packed) {
-  HWY_DYNAMIC_DISPATCH(PackPatches)(elems, first, count, patches, to, packed);
 }
 
 void copy_columns(const real* from, int64_t rows, int64_t columns, int64_t from_step, real* to,
