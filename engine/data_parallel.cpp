@@ -43,7 +43,6 @@ DataParallel::DataParallel(const Network& network, const Schedule& schedule, int
     cores_.push_back(std::make_unique<Executor>(network, schedule));
     if (training_) core_gradients_.emplace_back(static_cast<size_t>(network.param_array_elems()));
   }
-  if (training_) gradients_.resize(static_cast<size_t>(network.param_array_elems()));
 }
 
 DataParallel::~DataParallel() = default;
@@ -131,15 +130,12 @@ void DataParallel::report_nonfinite(const Batch& batch, const StepKey& key, cons
 }
 
 void DataParallel::sum_gradients() {
-  if (cores() == 1) {
-    std::swap(gradients_, core_gradients_[0]);
-    return;
-  }
+  if (cores() == 1) return;
+  real* total = core_gradients_[0].data();
   parallel_ranges(network_.param_array_elems(), threads_, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      real sum = core_gradients_[0][static_cast<size_t>(i)];
-      for (size_t c = 1; c < core_gradients_.size(); ++c) sum += core_gradients_[c][static_cast<size_t>(i)];
-      gradients_[static_cast<size_t>(i)] = sum;
+    for (size_t c = 1; c < core_gradients_.size(); ++c) {
+      const real* core = core_gradients_[c].data();
+      for (int64_t i = begin; i < end; ++i) total[i] += core[i];
     }
   });
 }

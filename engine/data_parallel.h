@@ -59,7 +59,7 @@ class DataParallel {
                        std::span<real> probabilities = {});
 
   /// As Network::params() lays it out.
-  std::span<const real> gradients() const { return gradients_; }
+  std::span<const real> gradients() const { return core_gradients_[0]; }
   /// Bytes of all planned memory: activations, gradients, masks, working space.
   int64_t planned_bytes() const;
   int cores() const { return static_cast<int>(cores_.size()); }
@@ -76,8 +76,7 @@ class DataParallel {
   bool training_ = false;
   NodeArrays prepared_;
   std::vector<std::unique_ptr<Executor>> cores_;
-  std::vector<std::vector<real>> core_gradients_;
-  std::vector<real> gradients_;
+  std::vector<std::vector<real>> core_gradients_;  ///< after a step the first is the sum of all
 };
 
 }  // namespace mbs

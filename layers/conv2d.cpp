@@ -118,6 +118,8 @@ std::unique_ptr<const Layer> make(const Spec& spec, std::span<const Shape> in) {
 LAYER(conv2d, make,
       "out=4 kernel=3 | 5x7x3",                    // no padding, odd sizes
       "out=16 kernel=3 pad=1 | 9x6x16",            // whole vectors
+      "out=32 kernel=3 pad=1 bias=1 | 8x4x16",     // whole tiles of 4x4 outputs too: Winograd
+      "out=16 kernel=3 pad=1 | 2x2x16",            // and of 2x2
       "out=7 kernel=3 pad=1 bias=1 | 7x4x5",       // channels that fill no vector
       "out=33 kernel=3 stride=2 pad=1 | 9x10x17",  // more than two vectors, even and odd size with stride 2
       "out=16 kernel=1 | 4x5x3",                   // pointwise

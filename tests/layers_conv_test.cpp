@@ -427,6 +427,10 @@ TEST_CASE("the kernel set is a setting of the process") {
   EXPECT((choose_conv_kernels(shape).forward.run == kDirectConv.forward.run));
   EXPECT((choose_conv_kernels(fitting).forward.run == kWinogradConv4.forward.run));
   set_kernel_set(KernelSet::automatic);
+  EXPECT((choose_conv_kernels(fitting).forward.run == kDirectConv.forward.run));  // 6x7 of 8x8 pixels
+  const ConvShape whole = make_case("conv2d out=16 kernel=3 pad=1", {8, 12, 16}).shape;
+  EXPECT((choose_conv_kernels(whole).forward.run == kWinogradConv4.forward.run));
+  set_kernel_set(KernelSet::automatic);
   const ConvShape wide = make_case("conv2d out=3 kernel=1", {2, 2, 1024}).shape;
   EXPECT((choose_conv_kernels(wide).forward.run == kDirectConv.forward.run));
   EXPECT((choose_conv_kernels(wide).weight_gradient.run == kGemmConv.weight_gradient.run));

@@ -11,12 +11,26 @@ void add_rows(int64_t rows, int channels, const real* m, real* sums) {
     for (int c = 0; c < channels; ++c) sums[c] += m[c];
 }
 
+namespace {
+
+/// Tiles of 4x4 have the fewest multiplications, but not where most of a tile is outside of the image.
+int tile_size(const ConvShape& s) { return std::max(s.out.h, s.out.w) > 2 ? 4 : 2; }
+
+/// Where less than four fifths of the tiles' pixels are outputs (7x7 and 14x14 images of ImageNet networks,
+/// whose many channels make transformed weights large) Winograd wins little and costs memory.
+bool fills_its_tiles(const ConvShape& s) {
+  const auto whole = [m = tile_size(s)](int pixels) { return (pixels + m - 1) / m * m; };
+  return 5 * s.out.h * s.out.w >= 4 * whole(s.out.h) * whole(s.out.w);
+}
+
+}  // namespace
+
 ConvKernels choose_conv_kernels(const ConvShape& s) {
   const KernelSet set = kernel_set();
   if (set == KernelSet::gemm) return kGemmConv;
-  // Tiles of 4x4 have the fewest multiplications, but not where most of a tile is outside of the image.
-  if (set != KernelSet::direct && winograd_fits(s))
-    return std::max(s.out.h, s.out.w) > 2 ? kWinogradConv4 : kWinogradConv2;
+  const bool fits = set != KernelSet::direct && winograd_fits(s);
+  if (fits && (set == KernelSet::winograd || fills_its_tiles(s)))
+    return tile_size(s) == 4 ? kWinogradConv4 : kWinogradConv2;
   ConvKernels kernels = kDirectConv;
   // The one case that OpenBLAS does faster, by a tenth to a quarter: long patches without any overlap.
   constexpr int kManyChannels = 1024;
