@@ -20,6 +20,7 @@ usage: mbs COMMAND [options]
   predict   classify image files with a run
   compare   the same training in several orders: time, memory, DRAM bytes, and whether the bits agree
   plan      which blocks share a sub-batch, and the DRAM bytes of a step; no data needed
+  tune      measure plans of a network on this machine; --buffer auto uses the best from then on
   simulate  DRAM bytes, time and energy of a step on the WaveCore accelerator, modelled; no data needed
   paper     every table and figure of the MBS paper, from the model
   gemm      cycles, utilization and accesses of one matrix product on a systolic array
@@ -172,6 +173,41 @@ Command parse_compare(const std::vector<std::string>& arguments) {
   return o;
 }
 
+Command parse_tune(const std::vector<std::string>& arguments) {
+  TuneOptions o;
+  ExperimentOptions& e = o.experiment;
+  e.arch.clear();
+  Parser parser(
+      "tune",
+      "Measures plans of a network on this machine, a few steps of each in turn on synthetic images, "
+      "and keeps the best of each order for --buffer auto. Bits never depend on it.",
+      "  mbs tune resnet20\n  mbs tune resnet50 --batch-size 16 --rounds 2\n"
+      "  mbs tune resnet18 --stem cifar --orders mbs2,mbs-r --buffers 512KiB,1MiB --json\n" +
+          network_list());
+  parser.app().add_option("network,--arch,-a,--model", e.arch, "network");
+  parser({"--orders", "orders, separated by commas: il, mbs-fs, mbs1, mbs2, mbs-r"}, o.orders);
+  parser({"--groupings", "ways to group, separated by commas: greedy, optimal"}, o.groupings);
+  parser(
+      {"--buffers", "buffers, separated by commas; default: from 1/8 of the level 2 cache to 8 times that"},
+      o.buffers);
+  parser({"--steps", "steps of one measurement, after one that is not counted; 0: a second's worth", 0, 1000},
+         o.steps);
+  parser({"--rounds", "measurements of a plan that stays in the race", 1, 100}, o.rounds);
+  parser({"--image-size", "height and width; 0: what the network usually takes", 0, 1024}, e.image_size);
+  option_lists::cores(e, parser);
+  option_lists::network(e, parser);
+  option_lists::fusion(e, parser);
+  parser({"--out", "file to keep the best in; default: $MBS_TUNE, or mbs/tune.json in ~/.config"}, o.out);
+  parser({"--progress", "bar, plain or none; auto: bar on a terminal", 0, 0, "auto|bar|plain|none"},
+         o.progress);
+  parser({"--json", "print JSON"}, o.json);
+  parser({"--csv", "print CSV"}, o.csv);
+  if (parser.parse(arguments)) return parser.help();
+  if (e.arch.empty())
+    fail_usage("mbs tune needs the name of a network, such as resnet20; `mbs tune --help` lists them");
+  return o;
+}
+
 Command parse_data(const std::vector<std::string>& arguments) {
   DataOptions o;
   Parser parser(
@@ -221,10 +257,9 @@ Command parse_command_line(const std::vector<std::string>& arguments) {
     return HelpText{kOverview};
   using Parse = Command (*)(const std::vector<std::string>&);
   const std::vector<std::pair<std::string, Parse>> commands = {
-      {"train", parse_train},     {"eval", parse_eval}, {"predict", parse_predict},
-      {"compare", parse_compare}, {"plan", parse_plan}, {"simulate", parse_simulate},
-      {"paper", parse_paper},     {"gemm", parse_gemm}, {"data", parse_data},
-      {"info", parse_info},       {"demo", parse_demo}};
+      {"train", parse_train}, {"eval", parse_eval}, {"predict", parse_predict},   {"compare", parse_compare},
+      {"plan", parse_plan},   {"tune", parse_tune}, {"simulate", parse_simulate}, {"paper", parse_paper},
+      {"gemm", parse_gemm},   {"data", parse_data}, {"info", parse_info},         {"demo", parse_demo}};
   std::vector<std::string> names;
   for (const auto& [name, parse] : commands) {
     if (arguments[0] == name) return parse({arguments.begin() + 1, arguments.end()});

@@ -14,9 +14,9 @@ struct HelpText {
   std::string text;
 };
 
-using Command =
-    std::variant<HelpText, TrainOptions, EvalOptions, PredictOptions, PlanCliOptions, CompareOptions,
-                 SimulateOptions, PaperOptions, GemmOptions, InfoOptions, DataOptions, DemoOptions>;
+using Command = std::variant<HelpText, TrainOptions, EvalOptions, PredictOptions, PlanCliOptions, TuneOptions,
+                             CompareOptions, SimulateOptions, PaperOptions, GemmOptions, InfoOptions,
+                             DataOptions, DemoOptions>;
 
 /// What the arguments (without the program's name) ask for. Error (usage): what is wrong, and the nearest
 /// flag or sub-command where a name is unknown.

@@ -9,6 +9,7 @@ int run_train(const TrainOptions& options);
 int run_eval(const EvalOptions& options);
 int run_predict(const PredictOptions& options);
 int run_plan(const PlanCliOptions& options);
+int run_tune(const TuneOptions& options);
 int run_compare(const CompareOptions& options);
 int run_simulate(const SimulateOptions& options);
 int run_paper(const PaperOptions& options);

@@ -23,6 +23,7 @@ Json to_json(const Comparison& comparison) {
   for (const OrderResult& run : comparison.runs) {
     Json entry{{"order", run.order},
                {"in_verdict", run.in_verdict},
+               {"buffer_bytes", run.buffer_bytes},
                {"seconds_per_step", run.seconds_per_step},
                {"images_per_second", run.images_per_second},
                {"peak_rss_bytes", run.peak_rss_bytes},
@@ -109,6 +110,22 @@ std::string order_table(const Comparison& comparison) {
   return to_text(table);
 }
 
+std::string buffer_notes(const Comparison& comparison) {
+  std::vector<std::pair<std::string, std::vector<std::string>>> ways;
+  for (const OrderResult& run : comparison.runs) {
+    if (run.buffer_note.empty() || run.order.starts_with("baseline")) continue;
+    const auto known =
+        std::find_if(ways.begin(), ways.end(), [&](const auto& way) { return way.first == run.buffer_note; });
+    if (known == ways.end())
+      ways.push_back({run.buffer_note, {run.order}});
+    else
+      known->second.push_back(run.order);
+  }
+  std::string text;
+  for (const auto& [note, orders] : ways) text += fmt::format("{}: {}\n", joined(orders, ", "), note);
+  return text;
+}
+
 std::string verdict(const Comparison& comparison) {
   if (!comparison.identical())
     return fmt::format("DIFFERENT: the weights of {} are not those of {} after step {}",
@@ -130,8 +147,8 @@ int run_compare(const CompareOptions& given) {
   else if (options.csv)
     fmt::print("{}", to_csv(csv_table(comparison)));
   else
-    fmt::print("{}\n{}\n{}\n{}\n", order_table(comparison), to_text(traffic_table(comparison)),
-               to_text(loss_table(comparison)), verdict(comparison));
+    fmt::print("{}{}\n{}\n{}\n{}\n", order_table(comparison), buffer_notes(comparison),
+               to_text(traffic_table(comparison)), to_text(loss_table(comparison)), verdict(comparison));
   return comparison.identical() ? 0 : 1;
 }
 

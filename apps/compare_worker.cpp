@@ -1,13 +1,13 @@
 #include "apps/compare_worker.h"
 
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <nlohmann/json.hpp>
 
+#include "apps/child_process.h"
 #include "apps/progress.h"
 #include "apps/trainer.h"
 #include "engine/check.h"
@@ -16,16 +16,6 @@ namespace mbs {
 namespace {
 
 using Json = nlohmann::json;
-
-void answer(int file, const Json& json) {
-  const std::string line = json.dump() + "\n";
-  for (size_t done = 0; done < line.size();) {
-    const ssize_t n = ::write(file, line.data() + done, line.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) ::_exit(1);  // nobody listens any more
-    done += static_cast<size_t>(n);
-  }
-}
 
 /// Waits for the next step; false: there is none.
 bool told_to_step(int file) {
@@ -45,19 +35,15 @@ std::span<real> share_weights(int file, int64_t elems) {
   return {static_cast<real*>(memory), static_cast<size_t>(elems)};
 }
 
-int64_t peak_rss_bytes() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return int64_t{usage.ru_maxrss} * 1024;
-}
-
 /// Training sums of the epoch so far.
 struct Sums {
   double loss = 0;
   int64_t correct = 0, samples = 0;
 };
 
-void work(const ExperimentOptions& options, const WorkerPipes& pipes) {
+}  // namespace
+
+void compare_worker(const ExperimentOptions& options, const WorkerPipes& pipes) {
   const auto experiment = make_experiment(options);
   Trainer trainer(*experiment);
   const Data& data = experiment->data;
@@ -65,7 +51,11 @@ void work(const ExperimentOptions& options, const WorkerPipes& pipes) {
   const LrSchedule lr = experiment->lr_schedule();
   const int64_t total = experiment->total_steps();
   const std::span<real> shared = share_weights(pipes.weights, experiment->network.param_array_elems());
-  answer(pipes.answers, {{"elems", shared.size()}, {"steps", total}, {"batches", loader.batches()}});
+  send_answer(pipes.answers, {{"elems", shared.size()},
+                              {"steps", total},
+                              {"batches", loader.batches()},
+                              {"buffer_bytes", experiment->plan.buffer_bytes},
+                              {"buffer_note", experiment->buffer_note}});
 
   Sums sums;
   for (int64_t step = 0; step < total && told_to_step(pipes.commands); ++step) {
@@ -89,28 +79,14 @@ void work(const ExperimentOptions& options, const WorkerPipes& pipes) {
                      {"val_loss", validation.loss},
                      {"val_acc", validation.accuracy}});
     }
-    answer(pipes.answers, report);
+    send_answer(pipes.answers, report);
   }
   const StepCost modelled = trainer.modelled_step();
-  answer(pipes.answers, {{"peak_rss_bytes", peak_rss_bytes()},
-                         {"dram_read", modelled.traffic.read_bytes},
-                         {"dram_written", modelled.traffic.write_bytes},
-                         {"modelled_seconds", modelled.seconds},
-                         {"modelled_joules", modelled.energy.total()}});
-}
-
-}  // namespace
-
-int compare_worker(const ExperimentOptions& options, const WorkerPipes& pipes) {
-  try {
-    work(options, pipes);
-    return 0;
-  } catch (const Error& error) {
-    answer(pipes.answers, {{"error", error.what()}, {"usage", error.kind() == ErrorKind::usage}});
-  } catch (const std::bad_alloc&) {
-    answer(pipes.answers, {{"error", "out of memory"}, {"usage", false}});
-  }
-  return 1;
+  send_answer(pipes.answers, {{"peak_rss_bytes", peak_rss_bytes()},
+                              {"dram_read", modelled.traffic.read_bytes},
+                              {"dram_written", modelled.traffic.write_bytes},
+                              {"modelled_seconds", modelled.seconds},
+                              {"modelled_joules", modelled.energy.total()}});
 }
 
 }  // namespace mbs

@@ -3,10 +3,9 @@
 //
 // The parent writes one byte per step and closes its end to finish. The worker answers each with a line of
 // JSON:
-//   first     {"elems": N, "steps": total, "batches": per epoch}
+//   first     {"elems": N, "steps": total, "batches": per epoch, "buffer_bytes", "buffer_note"}
 //   a step    {"loss", "seconds"}, and at the end of an epoch "train_acc", "train_loss", "val_acc",
-//   "val_loss" the end   {"peak_rss_bytes", "dram_read": [by class], "dram_written": [...]} an error
-//   {"error": text, "usage": whether it is the user's}
+//   "val_loss" the end   {"peak_rss_bytes", "dram_read": [by class], "dram_written": [...]}
 #pragma once
 
 #include "apps/options.h"
@@ -20,7 +19,7 @@ struct WorkerPipes {
   int weights = -1;   ///< shared memory, grown by the worker to Network::param_array_elems() reals
 };
 
-/// The worker's life; call it in the child of a fork and leave by _exit with what it returns.
-int compare_worker(const ExperimentOptions& options, const WorkerPipes& pipes);
+/// The worker's life, in a ChildProcess.
+void compare_worker(const ExperimentOptions& options, const WorkerPipes& pipes);
 
 }  // namespace mbs

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,8 +11,10 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "apps/child_process.h"
 #include "apps/compare_worker.h"
 #include "apps/hash.h"
+#include "apps/median.h"
 #include "apps/table.h"
 #include "engine/check.h"
 #include "engine/real.h"
@@ -27,43 +28,35 @@ using Json = nlohmann::json;
 /// A worker as the parent sees it.
 class Worker {
  public:
-  Worker(const ExperimentOptions& options, std::string name, std::span<const std::unique_ptr<Worker>> others)
-      : name_(std::move(name)) {
-    int commands[2], answers[2];
+  Worker(const ExperimentOptions& options, const std::string& name,
+         std::span<const std::unique_ptr<Worker>> others) {
+    int commands[2];
     weights_ = ::memfd_create("mbs-weights", MFD_CLOEXEC);
-    if (weights_ < 0 || ::pipe(commands) != 0 || ::pipe(answers) != 0)
-      fail("a process for {} cannot be set up: {}", name_, std::strerror(errno));
-    std::fflush(nullptr);  // or the child would write what is buffered once more
-    process_ = ::fork();
-    if (process_ < 0) fail("a process for {} cannot be started: {}", name_, std::strerror(errno));
-    if (process_ == 0) {
+    if (weights_ < 0 || ::pipe(commands) != 0)
+      fail("a process for {} cannot be set up: {}", name, std::strerror(errno));
+    process_ = std::make_unique<ChildProcess>(name, [&](int answers) {
       ::close(commands[1]);
-      ::close(answers[0]);
       for (const auto& other : others) ::close(other->commands_);
-      ::_exit(compare_worker(options, {commands[0], answers[1], weights_}));
-    }
+      compare_worker(options, {commands[0], answers, weights_});
+    });
     ::close(commands[0]);
-    ::close(answers[1]);
     commands_ = commands[1];
-    answers_ = ::fdopen(answers[0], "r");
   }
   ~Worker() {
     finish();
-    std::fclose(answers_);
     ::close(weights_);
     if (memory_.data() != nullptr) ::munmap(const_cast<std::byte*>(memory_.data()), memory_.size());
-    if (process_ > 0) ::waitpid(process_, nullptr, 0);
   }
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  const std::string& name() const { return name_; }
   std::span<const std::byte> weights() const { return memory_; }
 
   void map_weights(int64_t elems) {
     const size_t bytes = static_cast<size_t>(elems) * sizeof(real);
     void* memory = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, weights_, 0);
-    if (memory == MAP_FAILED) fail("the weights of {} cannot be shared: {}", name_, std::strerror(errno));
+    if (memory == MAP_FAILED)
+      fail("the weights of {} cannot be shared: {}", process_->name(), std::strerror(errno));
     memory_ = {static_cast<const std::byte*>(memory), bytes};
   }
 
@@ -79,44 +72,13 @@ class Worker {
     commands_ = -1;
   }
 
-  Json answer() {
-    std::string line;
-    for (int c = std::fgetc(answers_); c != EOF && c != '\n'; c = std::fgetc(answers_))
-      line += static_cast<char>(c);
-    const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (json.is_discarded()) fail("{}: {}", name_, how_it_died());
-    if (json.contains("error")) {
-      const std::string text = fmt::format("{}: {}", name_, json["error"].get<std::string>());
-      throw Error(text, json["usage"].get<bool>() ? ErrorKind::usage : ErrorKind::failed);
-    }
-    return json;
-  }
+  Json answer() { return process_->answer(); }
 
  private:
-  std::string how_it_died() {
-    int status = 0;
-    ::waitpid(process_, &status, 0);
-    process_ = -1;
-    if (WIFSIGNALED(status))
-      return fmt::format("its process was ended by signal {} ({}){}", WTERMSIG(status),
-                         ::strsignal(WTERMSIG(status)),
-                         WTERMSIG(status) == SIGKILL ? "; was there enough memory?" : "");
-    return fmt::format("its process ended with code {}", WEXITSTATUS(status));
-  }
-
-  std::string name_;
-  pid_t process_ = -1;
+  std::unique_ptr<ChildProcess> process_;
   int commands_ = -1, weights_ = -1;
-  std::FILE* answers_ = nullptr;
   std::span<const std::byte> memory_;
 };
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  if (values.size() % 2 == 1) return *middle;
-  return (*middle + *std::max_element(values.begin(), middle)) / 2;
-}
 
 /// One comparison while it runs.
 struct Race {
@@ -151,9 +113,11 @@ struct Race {
       experiment.gn_groups = experiment.gn_channels = 0;
       add("baseline-bn", experiment, false);
     }
-    for (const auto& worker : workers) {
-      const Json ready = worker->answer();
-      worker->map_weights(ready["elems"].get<int64_t>());
+    for (size_t w = 0; w < workers.size(); ++w) {
+      const Json ready = workers[w]->answer();
+      workers[w]->map_weights(ready["elems"].get<int64_t>());
+      result.runs[w].buffer_bytes = ready["buffer_bytes"].get<int64_t>();
+      result.runs[w].buffer_note = ready["buffer_note"].get<std::string>();
       result.steps = ready["steps"].get<int64_t>();
       batches = ready["batches"].get<int64_t>();
     }

@@ -18,9 +18,11 @@ struct EpochResult {
 
 /// What one order came to.
 struct OrderResult {
-  std::string order;            ///< "baseline", ...; "baseline-bn" for the curve with batch norm
-  bool in_verdict = true;       ///< its weights must agree with the others
-  double seconds_per_step = 0;  ///< median
+  std::string order;             ///< "baseline", ...; "baseline-bn" for the curve with batch norm
+  bool in_verdict = true;        ///< its weights must agree with the others
+  int64_t buffer_bytes = 0;      ///< that its plan was made for
+  std::string buffer_note = {};  ///< how that was chosen; empty if it was given
+  double seconds_per_step = 0;   ///< median
   double images_per_second = 0;
   int64_t peak_rss_bytes = 0;                        ///< of its process, data set included
   Traffic dram;                                      ///< of the last step, counted from its kernel calls
@@ -48,6 +50,8 @@ Comparison compare_orders(const CompareOptions& options, Display& display);
 
 /// One line per order: time, memory, DRAM bytes, validation accuracy, hash of the weights.
 std::string order_table(const Comparison& comparison);
+/// How the buffers were chosen, a line for each way, orders first; "" where all were given.
+std::string buffer_notes(const Comparison& comparison);
 /// Whether the weights agreed, in words.
 std::string verdict(const Comparison& comparison);
 

@@ -23,8 +23,6 @@ CompareOptions demo_options(const DemoOptions& given) {
   e.aug = "none";
   e.batch_size = 64;
   e.epochs = 4;
-  e.buffer =
-      "1MiB";  // in the model's 16-bit words ten samples of the first layers, as 2 MiB of cache in ours
   e.lr = 0.1;
   e.lr_schedule = "onecycle";
   e.nesterov = true;
@@ -42,13 +40,15 @@ int run_demo(const DemoOptions& given) {
   display.line(fmt::format(
       "{} with group norm on {} images of {}, {} epochs, seed {}, trained twice at the same time:\n"
       "  baseline  the usual order, every layer over the whole batch\n"
-      "  mbs2      mini-batch-serialized order: groups of blocks over sub-batches that fit a buffer of {}\n"
+      "  mbs2      mini-batch-serialized order: groups of blocks over sub-batches that stay in a core's "
+      "cache\n"
       "on {}, {} hardware threads. {} other images of the training part validate.\n",
-      e.arch, thousands(e.limit_train), e.dataset, e.epochs, e.seed, binary_bytes(parse_bytes(e.buffer)),
-      machine.isa, machine.hardware_threads, percent(e.val_share)));
+      e.arch, thousands(e.limit_train), e.dataset, e.epochs, e.seed, machine.isa, machine.hardware_threads,
+      percent(e.val_share)));
   const Comparison comparison = compare_orders(options, display);
   const OrderResult &baseline = comparison.runs[0], &serialized = comparison.runs[1];
-  display.line(fmt::format("\n{}\n{}.", order_table(comparison), verdict(comparison)));
+  display.line(
+      fmt::format("\n{}{}\n{}.", order_table(comparison), buffer_notes(comparison), verdict(comparison)));
   display.line(
       fmt::format("In MBS order a step moves {:.0f} % less DRAM traffic in the model, and here it took "
                   "{:.2f} times as long.",

@@ -6,6 +6,7 @@
 
 #include "apps/machine_info.h"
 #include "apps/table.h"
+#include "apps/tuned_plans.h"
 #include "engine/check.h"
 #include "engine/data_parallel.h"
 #include "engine/gemm.h"
@@ -16,23 +17,13 @@
 namespace mbs {
 namespace {
 
-int default_image_size(const ExperimentOptions& options) {
-  if (options.image_size > 0) return options.image_size;
-  if (options.stem == "cifar") return 32;
-  if (options.stem == "imagenet") return 224;
-  for (const ArchInfo& info : architectures())
-    if (info.name == options.arch) return info.input.h;
-  return 32;
-}
+// --buffer auto plans for this part of the level 2 cache: a cache that drops what was touched longest ago
+// does the work of a managed buffer of that size (docs/cachecheck.md), and weights and working space want
+// room too.
+constexpr int kCacheShare = 4;
 
-/// What the options leave open, so that config.toml says all that the result depends on.
-void fill_in(ExperimentOptions& options) {
-  if (options.norm == "gn" && options.gn_groups == 0 && options.gn_channels == 0)
-    options.gn_groups = kDefaultGnGroups;
-  const int hardware = hardware_threads();
-  if (options.cores == 0) options.cores = std::min(hardware, options.batch_size);
-  if (options.threads == 0) options.threads = std::min(options.cores, hardware);
-}
+// How features are counted where the buffer is a cache of this machine.
+constexpr const char* kAutomaticRules = "planned and counted with 32-bit features";
 
 void check_cores(int batch, int cores) {
   if (batch < cores)
@@ -47,11 +38,28 @@ int64_t epochs_to_steps(double epochs, int64_t steps_per_epoch) {
 
 }  // namespace
 
+int image_size_of(const ExperimentOptions& options) {
+  if (options.image_size > 0) return options.image_size;
+  if (options.stem == "cifar") return 32;
+  if (options.stem == "imagenet") return 224;
+  for (const ArchInfo& info : architectures())
+    if (info.name == options.arch) return info.input.h;
+  return 32;
+}
+
+void fill_in(ExperimentOptions& options) {
+  if (options.norm == "gn" && options.gn_groups == 0 && options.gn_channels == 0)
+    options.gn_groups = kDefaultGnGroups;
+  const int hardware = hardware_threads();
+  if (options.cores == 0) options.cores = std::min(hardware, options.batch_size);
+  if (options.threads == 0) options.threads = std::min(options.cores, hardware);
+}
+
 Data load_data(const ExperimentOptions& options, const Progress& progress) {
   DatasetOptions which;
   which.name = options.dataset;
   which.dir = options.data_dir;
-  which.image_size = default_image_size(options);
+  which.image_size = image_size_of(options);
   which.seed = static_cast<uint64_t>(options.seed);
   which.threads = options.threads;
   if (options.limit_train > 0) {
@@ -108,14 +116,29 @@ PlanChoice plan_choice(const std::string& buffer, const TrafficRules& rules) {
     choice.buffer_bytes = parse_bytes(buffer);
     return choice;
   }
-  choice.buffer_bytes = level2_cache_bytes();
+  choice.buffer_bytes = level2_cache_bytes() / kCacheShare;
   choice.rules.feature_bits = 32;
   choice.rules.name += ", 32-bit features";
   choice.automatic = true;
   choice.note = fmt::format(
-      "--buffer auto: the level 2 cache of a core here ({}), or what one sample needs; planned and counted "
-      "with 32-bit features",
-      binary_bytes(choice.buffer_bytes));
+      "--buffer auto: 1/{} of the level 2 cache of a core here ({}), or what one sample "
+      "needs; {}",
+      kCacheShare, binary_bytes(level2_cache_bytes()), kAutomaticRules);
+  return choice;
+}
+
+PlanChoice run_plan_choice(const ExperimentOptions& options) {
+  PlanChoice choice = plan_choice(options.buffer, rules_of(options.accounting, options.fusion));
+  if (!choice.automatic || !options.tune) return choice;
+  const TunedChoice tuned = find_tuned_plan(tune_key(options, choice.rules.fused), options.order);
+  if (tuned.plan) {
+    choice.buffer_bytes = tuned.plan->buffer_bytes;
+    choice.grouping = tuned.plan->grouping;
+    choice.note = fmt::format("--buffer auto: {}, {} grouping, {}; {}", binary_bytes(choice.buffer_bytes),
+                              grouping_name(choice.grouping), tuned.note, kAutomaticRules);
+  } else if (!tuned.note.empty()) {
+    choice.note += "\n          mbs tune: " + tuned.note;
+  }
   return choice;
 }
 
@@ -194,12 +217,13 @@ SgdOptions Experiment::sgd_options() const {
           .decay_norm_and_bias = options.wd_norm};
 }
 
-std::unique_ptr<const Experiment> make_experiment(const ExperimentOptions& given, const Progress& progress) {
+std::unique_ptr<const Experiment> make_experiment(const ExperimentOptions& given, const Progress& progress,
+                                                  const PlanChoice* given_choice) {
   ExperimentOptions options = given;
   fill_in(options);
   check_cores(options.batch_size, options.cores);
   parse_order(options.order);
-  const PlanChoice choice = plan_choice(options.buffer, rules_of(options.accounting, options.fusion));
+  plan_choice(options.buffer, rules_of(options.accounting, options.fusion));  // what is wrong shows at once
   choose_kernels(options.kernels);
   Machine machine = load_machine(options.modelled);
 
@@ -217,6 +241,7 @@ std::unique_ptr<const Experiment> make_experiment(const ExperimentOptions& given
     const std::vector<int> first = choose(train, options.batch_size, static_cast<uint64_t>(options.seed));
     for (size_t i = 0; i < train.size(); ++i) train[i] = first[i % first.size()];
   }
+  const PlanChoice choice = given_choice != nullptr ? *given_choice : run_plan_choice(options);
   Network network =
       as_counted(make_network(network_options(options, data.splits.train.shape, data.splits.train.classes())),
                  choice.rules);

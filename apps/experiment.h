@@ -40,7 +40,8 @@ void choose_kernels(const std::string& name);
 /// The rules that --accounting and --fusion ask for. Error (usage): as traffic_rules().
 TrafficRules rules_of(const std::string& accounting, const std::string& fusion);
 
-/// Counting rules and buffer of a plan. `buffer` auto: this machine's level 2 cache, features of 32 bits.
+/// Counting rules and buffer of a plan. `buffer` auto: for this machine's level 2
+/// cache, features of 32 bits.
 struct PlanChoice {
   int64_t buffer_bytes = 0;
   TrafficRules rules;
@@ -49,6 +50,17 @@ struct PlanChoice {
   Grouping grouping = Grouping::greedy;
 };
 PlanChoice plan_choice(const std::string& buffer, const TrafficRules& rules);
+
+/// The choice of a real run: with --buffer auto and --tune the plan that `mbs tune` found best for it, where
+/// there is one, otherwise plan_choice(). Cores and image size must be filled in.
+PlanChoice run_plan_choice(const ExperimentOptions& options);
+
+/// Fills in what the options leave open (groups of the norm, cores, threads), so that config.toml says all
+/// that the result depends on.
+void fill_in(ExperimentOptions& options);
+
+/// Height and width of the images: --image-size, or what the network usually takes.
+int image_size_of(const ExperimentOptions& options);
 
 /// A plan of the largest share of a batch that a core gets. Error (usage): fewer samples than cores.
 Plan plan_share(const Network& network, const std::string& order, int batch, int cores,
@@ -81,8 +93,10 @@ struct Experiment {
   SgdOptions sgd_options() const;
 };
 
-/// Error: anything that cannot be had or does not fit together.
+/// Error: anything that cannot be had or does not fit together. `choice`, where given, stands for what
+/// --buffer, --accounting and --fusion say.
 std::unique_ptr<const Experiment> make_experiment(const ExperimentOptions& options,
-                                                  const Progress& progress = {});
+                                                  const Progress& progress = {},
+                                                  const PlanChoice* choice = nullptr);
 
 }  // namespace mbs

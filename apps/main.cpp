@@ -24,6 +24,7 @@ struct Dispatch {
   int operator()(const EvalOptions& options) const { return run_eval(options); }
   int operator()(const PredictOptions& options) const { return run_predict(options); }
   int operator()(const PlanCliOptions& options) const { return run_plan(options); }
+  int operator()(const TuneOptions& options) const { return run_tune(options); }
   int operator()(const CompareOptions& options) const { return run_compare(options); }
   int operator()(const SimulateOptions& options) const { return run_simulate(options); }
   int operator()(const PaperOptions& options) const { return run_paper(options); }

@@ -46,7 +46,7 @@ struct ExperimentOptions {
   std::string modelled = "wavecore";
   int batch_size = 128;
   int cores = 0, threads = 0;
-  bool mirror = true;
+  bool mirror = true, tune = true;
 
   double lr = 0.1;
   std::string lr_schedule = "cosine";
@@ -97,6 +97,18 @@ struct CompareOptions {
   std::vector<std::string> orders = {"baseline", "mbs1", "mbs2"};
   bool by_epochs = false;  ///< --epochs was given: whole epochs with validation, else `steps` steps
   bool with_bn = false;
+  std::string progress = "auto";
+  bool json = false, csv = false;
+};
+
+/// `mbs tune`. Of the experiment: network, batch size, cores, threads, image size, kernels, fusion.
+struct TuneOptions {
+  ExperimentOptions experiment;
+  std::vector<std::string> orders = {"mbs1", "mbs2"}, groupings = {"greedy", "optimal"};
+  std::vector<std::string> buffers;  ///< empty: from an eighth of the level 2 cache to eight times that
+  int steps = 0;                     ///< of one measurement; 0: about a second's worth
+  int rounds = 3;                    ///< measurements of a plan that stays in the race
+  std::string out;                   ///< empty: tune_path()
   std::string progress = "auto";
   bool json = false, csv = false;
 };
@@ -177,35 +189,46 @@ void network(Options& o, Visit&& visit) {
 }
 
 template <class Options, class Visit>
-void order(Options& o, Visit&& visit) {
-  visit({"--buffer",
-         "on-chip buffer of one core that sub-batches are planned for: 10MiB, 512KiB, ...; auto: the "
-         "level 2 cache of this machine, with 32-bit features"},
-        o.buffer);
-  visit({"--accounting", kAccountingHelp}, o.accounting);
+void fusion(Options& o, Visit&& visit) {
   visit({"--fusion",
          "none: norm and ReLU are run and counted apart, norm-relu: as one kernel; the same bits. Short for "
-         "the "
-         "switch of --accounting; auto: as that says",
+         "the switch of --accounting; auto: as that says",
          0, 0, "auto|none|norm-relu"},
         o.fusion);
 }
 
+template <class Options, class Visit>
+void order(Options& o, Visit&& visit) {
+  visit({"--buffer",
+         "on-chip buffer of one core that sub-batches are planned for: 10MiB, 512KiB, ...; auto: for the "
+         "level 2 cache of this machine, with 32-bit features"},
+        o.buffer);
+  visit({"--accounting", kAccountingHelp}, o.accounting);
+  fusion(o, visit);
+}
+
 template <class Visit>
-void machine(ExperimentOptions& o, Visit&& visit) {
+void cores(ExperimentOptions& o, Visit&& visit) {
   visit({"--batch-size,-b",
          "images of one update (sub-batches, the `subdivisions` of darknet, follow from --buffer)", 1, 1e6},
         o.batch_size);
   visit({"--cores", "data-parallel cores, part of what the result depends on; 0: hardware threads", 0, 4096},
         o.cores);
   visit({"--threads,-j", "threads, never part of the result; 0: one per core", 0, 4096}, o.threads);
-  visit({"--machine", "the modelled accelerator: wavecore, or a JSON file (docs/wavecore.md)"}, o.modelled);
   visit({"--kernels",
          "convolution kernels, part of what the result depends on: direct = SIMD, winograd = fewer "
          "multiplications "
          "for 3x3, gemm = im2col and OpenBLAS, auto = the fastest for each layer",
          0, 0, "auto|direct|winograd|gemm"},
         o.kernels);
+}
+
+template <class Visit>
+void machine(ExperimentOptions& o, Visit&& visit) {
+  cores(o, visit);
+  visit({"--tune,!--no-tune", "--buffer auto: use what `mbs tune` measured here; never part of the result"},
+        o.tune);
+  visit({"--machine", "the modelled accelerator: wavecore, or a JSON file (docs/wavecore.md)"}, o.modelled);
 }
 
 template <class Visit>

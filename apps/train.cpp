@@ -30,9 +30,9 @@ struct SeedResult {
 };
 
 /// What may differ when a run is continued: how long it is, and what its bits do not depend on.
-constexpr std::array kMayChange = {"epochs",       "steps",    "threads", "order",   "buffer",
-                                   "accounting",   "fusion",   "mirror",  "machine", "target-acc",
-                                   "log-interval", "progress", "data-dir"};
+constexpr std::array kMayChange = {"epochs",     "steps",        "threads",  "order",   "buffer",
+                                   "accounting", "fusion",       "tune",     "mirror",  "machine",
+                                   "target-acc", "log-interval", "progress", "data-dir"};
 
 void check_same_run(const TrainOptions& options, const std::string& folder) {
   const Settings was = settings_of(read_run_options(folder)), is = settings_of(options);

@@ -32,6 +32,8 @@ const char* treatment_name(Treatment treatment) { return kTreatmentNames[static_
 
 std::vector<std::string> treatment_names() { return {kTreatmentNames.begin(), kTreatmentNames.end()}; }
 
+const char* grouping_name(Grouping grouping) { return kGroupingNames[static_cast<size_t>(grouping)]; }
+
 Grouping parse_grouping(const std::string& name) {
   const auto found = std::find(kGroupingNames.begin(), kGroupingNames.end(), name);
   if (found == kGroupingNames.end())

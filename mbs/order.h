@@ -30,7 +30,9 @@ enum class Grouping : uint8_t {
   optimal,  ///< the least traffic of all contiguous groupings and treatments, by a dynamic programme
 };
 
-/// "greedy" or "optimal". Error (usage): another name; lists them.
+/// "greedy" or "optimal".
+const char* grouping_name(Grouping);
+/// Error (usage): not the name of a grouping; lists them.
 Grouping parse_grouping(const std::string& name);
 
 /// How a group runs.

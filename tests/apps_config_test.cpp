@@ -168,7 +168,8 @@ TEST_CASE("command line: what is wrong is named, with what to do") {
 
 TEST_CASE("command line: every command explains itself, with examples") {
   const std::string overview = std::get<HelpText>(parse_command_line({})).text;
-  for (const char* command : {"train", "eval", "predict", "compare", "plan", "data", "info", "demo"}) {
+  for (const char* command :
+       {"train", "eval", "predict", "compare", "plan", "tune", "data", "info", "demo"}) {
     CAPTURE(command);
     EXPECT(has(overview, {command}));
     const std::string help = std::get<HelpText>(parse_command_line({command, "--help"})).text;
