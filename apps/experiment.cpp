@@ -120,9 +120,11 @@ PlanChoice plan_choice(const std::string& buffer, const TrafficRules& rules) {
   choice.rules.feature_bits = 32;
   choice.rules.name += ", 32-bit features";
   choice.automatic = true;
+  // Greedy merges alone would read large weights again for every few samples: ResNet-18, ResNet-50.
+  choice.grouping = Grouping::optimal;
   choice.note = fmt::format(
       "--buffer auto: 1/{} of the level 2 cache of a core here ({}), or what one sample "
-      "needs; {}",
+      "needs, optimal grouping; {}",
       kCacheShare, binary_bytes(level2_cache_bytes()), kAutomaticRules);
   return choice;
 }

@@ -47,7 +47,7 @@ Table csv_of(const std::vector<Candidate>& candidates, int batch) {
   for (const Candidate& c : candidates)
     table.rows.push_back({c.order, grouping_name(c.choice.grouping), std::to_string(c.plan.buffer_bytes),
                           std::to_string(c.plan.groups.size()), joined(sub_batches(c), " "),
-                          std::to_string(c.seconds.size()), fmt::format("{:.6f}", c.seconds_per_step()),
+                          std::to_string(c.steps), fmt::format("{:.6f}", c.seconds_per_step()),
                           fmt::format("{:.3f}", batch / c.seconds_per_step()),
                           std::to_string(c.peak_rss_bytes), outcome(c)});
   return table;
@@ -67,7 +67,7 @@ Json json_of(const std::vector<Candidate>& candidates, const ExperimentOptions& 
                              {"grouping", grouping_name(c.choice.grouping)},
                              {"buffer_bytes", c.plan.buffer_bytes},
                              {"sub_batches", sub_batches(c)},
-                             {"steps", c.seconds.size()},
+                             {"steps", c.steps},
                              {"seconds_per_step", c.seconds_per_step()},
                              {"images_per_second", e.batch_size / c.seconds_per_step()},
                              {"peak_rss_bytes", c.peak_rss_bytes},

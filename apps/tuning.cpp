@@ -62,7 +62,8 @@ void measure_once(Candidate& candidate, const TuneOptions& options) {
                      [&](int answers) { measure_in_child(e, candidate.choice, options.steps, answers); });
   const nlohmann::json answer = child.answer();
   const auto seconds = answer["seconds"].get<std::vector<double>>();
-  candidate.seconds.insert(candidate.seconds.end(), seconds.begin(), seconds.end());
+  candidate.rounds.push_back(median(seconds));
+  candidate.steps += static_cast<int64_t>(seconds.size());
   candidate.peak_rss_bytes = std::max(candidate.peak_rss_bytes, answer["peak_rss_bytes"].get<int64_t>());
 }
 
@@ -84,7 +85,9 @@ std::vector<int64_t> buffers_of(const TuneOptions& options) {
 
 }  // namespace
 
-double Candidate::seconds_per_step() const { return median(seconds); }
+double Candidate::seconds_per_step() const {
+  return rounds.empty() ? 0 : *std::min_element(rounds.begin(), rounds.end());
+}
 
 std::vector<Candidate> make_candidates(const TuneOptions& options) {
   if (options.experiment.norm == "bn")
@@ -137,8 +140,10 @@ void measure(std::vector<Candidate>& candidates, const TuneOptions& options, Dis
         display.row(fmt::format("round {} of {}: {} plans, about {}", round, options.rounds, racing.size(),
                                 duration(watch.seconds() / 2 * static_cast<double>(racing.size()))));
     }
+    // Not after the first round: whatever disturbed it would drop the wrong ones.
     for (Candidate& c : candidates)
-      c.dropped = c.dropped || c.seconds_per_step() > kDropAbove * best_seconds(candidates, c.order);
+      c.dropped =
+          c.dropped || (round > 1 && c.seconds_per_step() > kDropAbove * best_seconds(candidates, c.order));
   }
   display.clear();
   for (Candidate& c : candidates)

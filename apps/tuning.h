@@ -14,12 +14,14 @@ struct Candidate {
   std::string order;
   PlanChoice choice;  ///< buffer and grouping that made the plan
   Plan plan;
-  std::vector<double> seconds;  ///< of each measured step
-  int64_t peak_rss_bytes = 0;   ///< of a process that does nothing but train
-  bool dropped = false;         ///< too slow for another round
-  bool best = false;            ///< the fastest of its order
+  std::vector<double> rounds = {};  ///< seconds of a step: the median of each measurement
+  int64_t steps = 0;                ///< measured in all
+  int64_t peak_rss_bytes = 0;       ///< of a process that does nothing but train
+  bool dropped = false;             ///< too slow for another round
+  bool best = false;                ///< the fastest of its order
 
-  double seconds_per_step() const;  ///< median
+  /// The best of the rounds: others may have been disturbed by what else this machine does.
+  double seconds_per_step() const;
 };
 
 /// Different plans of the orders, groupings and buffers; of equal ones the first. Baseline order leads as the
