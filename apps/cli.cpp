@@ -24,6 +24,7 @@ usage: mbs COMMAND [options]
   simulate  DRAM bytes, time and energy of a step on the WaveCore accelerator, modelled; no data needed
   paper     every table and figure of the MBS paper, from the model
   gemm      cycles, utilization and accesses of one matrix product on a systolic array
+  bench     this machine's limits, every layer's kernels, whole steps: time, share of the peak
   data      list, get and check data sets
   info      instruction set, threads, BLAS and caches of this machine
 
@@ -259,7 +260,8 @@ Command parse_command_line(const std::vector<std::string>& arguments) {
   const std::vector<std::pair<std::string, Parse>> commands = {
       {"train", parse_train}, {"eval", parse_eval}, {"predict", parse_predict},   {"compare", parse_compare},
       {"plan", parse_plan},   {"tune", parse_tune}, {"simulate", parse_simulate}, {"paper", parse_paper},
-      {"gemm", parse_gemm},   {"data", parse_data}, {"info", parse_info},         {"demo", parse_demo}};
+      {"gemm", parse_gemm},   {"data", parse_data}, {"info", parse_info},         {"demo", parse_demo},
+      {"bench", parse_bench}};
   std::vector<std::string> names;
   for (const auto& [name, parse] : commands) {
     if (arguments[0] == name) return parse({arguments.begin() + 1, arguments.end()});

@@ -5,6 +5,7 @@
 #include <variant>
 #include <vector>
 
+#include "apps/bench_options.h"
 #include "apps/options.h"
 
 namespace mbs {
@@ -16,7 +17,7 @@ struct HelpText {
 
 using Command = std::variant<HelpText, TrainOptions, EvalOptions, PredictOptions, PlanCliOptions, TuneOptions,
                              CompareOptions, SimulateOptions, PaperOptions, GemmOptions, InfoOptions,
-                             DataOptions, DemoOptions>;
+                             DataOptions, DemoOptions, BenchMachineOptions>;
 
 /// What the arguments (without the program's name) ask for. Error (usage): what is wrong, and the nearest
 /// flag or sub-command where a name is unknown.

@@ -104,5 +104,7 @@ inline std::string network_list() {
 Command parse_simulate(const std::vector<std::string>& arguments);
 Command parse_paper(const std::vector<std::string>& arguments);
 Command parse_gemm(const std::vector<std::string>& arguments);
+// The commands that measure (apps/cli_bench.cpp).
+Command parse_bench(const std::vector<std::string>& arguments);
 
 }  // namespace mbs

@@ -1,6 +1,7 @@
 // The sub-commands: each prints what it found and returns the exit code.
 #pragma once
 
+#include "apps/bench_options.h"
 #include "apps/options.h"
 
 namespace mbs {
@@ -17,5 +18,6 @@ int run_gemm(const GemmOptions& options);
 int run_data(const DataOptions& options);
 int run_info(const InfoOptions& options);
 int run_demo(const DemoOptions& options);
+int run_bench_machine(const BenchMachineOptions& options);
 
 }  // namespace mbs

@@ -26,6 +26,8 @@ std::string number_text(double value, Unit unit) {
       return fmt::format("{:.3f} J", value);
     case Unit::share:
       return fmt::format("{:.1f} %", value * 100);
+    case Unit::rate:
+      return fmt::format("{:.1f}", value);
     case Unit::ratio:
     case Unit::text:
       break;

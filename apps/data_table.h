@@ -19,6 +19,7 @@ enum class Unit : uint8_t {
   joules,
   share,  ///< as percent
   ratio,  ///< three decimals
+  rate,   ///< one decimal, without a unit: the title names it
 };
 
 /// A value; monostate: there is none (`-` in text, empty in CSV, null in JSON).

@@ -32,6 +32,7 @@ struct Dispatch {
   int operator()(const DataOptions& options) const { return run_data(options); }
   int operator()(const InfoOptions& options) const { return run_info(options); }
   int operator()(const DemoOptions& options) const { return run_demo(options); }
+  int operator()(const BenchMachineOptions& options) const { return run_bench_machine(options); }
 };
 
 }  // namespace
