@@ -11,4 +11,15 @@ struct BenchMachineOptions {
   bool json = false, csv = false;
 };
 
+/// `mbs bench kernels`.
+struct BenchKernelsOptions {
+  /// Network and plan: only what decides them is used.
+  PlanCliOptions network{
+      .arch = {}, .order = "mbs2", .buffer = "auto", .accounting = "fused", .batch_size = 64};
+  std::string kernels = "auto", fusion = "auto", kind;
+  int samples = 0;  ///< of one call; 0: the sub-batch of MBS2
+  int threads = 1;
+  bool json = false, csv = false;
+};
+
 }  // namespace mbs

@@ -17,7 +17,7 @@ struct HelpText {
 
 using Command = std::variant<HelpText, TrainOptions, EvalOptions, PredictOptions, PlanCliOptions, TuneOptions,
                              CompareOptions, SimulateOptions, PaperOptions, GemmOptions, InfoOptions,
-                             DataOptions, DemoOptions, BenchMachineOptions>;
+                             DataOptions, DemoOptions, BenchMachineOptions, BenchKernelsOptions>;
 
 /// What the arguments (without the program's name) ask for. Error (usage): what is wrong, and the nearest
 /// flag or sub-command where a name is unknown.

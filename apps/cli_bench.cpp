@@ -10,9 +10,11 @@ constexpr const char* kBench =
 usage: mbs bench WHAT [options]
 
   machine       fused multiply-adds per second, and bandwidth of every level of cache and of DRAM
+  kernels NET   every distinct layer of a network: time, GFLOP/s, share of the peak, GB/s, and its error
 
 examples:
   mbs bench machine
+  mbs bench kernels resnet20
   mbs bench machine --threads 1 --json
 
 `mbs bench WHAT --help` shows the options. docs/performance.md says how each figure is measured.
@@ -31,12 +33,46 @@ Command parse_bench_machine(const std::vector<std::string>& arguments) {
   return o;
 }
 
+Command parse_bench_kernels(const std::vector<std::string>& arguments) {
+  BenchKernelsOptions o;
+  Parser parser("bench kernels",
+                "Every distinct layer of a network in every pass: time, GFLOP/s, share of the FMA peak "
+                "measured beside it, GB/s where memory is the limit, and the largest error against double "
+                "precision. A wrong result is an error, and gets no time.",
+                "  mbs bench kernels resnet20\n  mbs bench kernels resnet50 --kind conv2d --csv\n"
+                "  mbs bench kernels resnet18 --stem cifar --kernels direct --batch-size 16 --json\n" +
+                    network_list());
+  parser.app().add_option("network,--arch,-a,--model", o.network.arch, "network");
+  parser({"--kernels", "convolution kernels: direct = SIMD, gemm = im2col and OpenBLAS", 0, 0,
+          "auto|direct|gemm"},
+         o.kernels);
+  parser({"--kind", "layers of this kind only, such as conv2d; default: all"}, o.kind);
+  parser({"--batch-size,-b",
+          "samples of one call; 0: as many as a sub-batch of order mbs2 with --buffer auto has", 0, 1e5},
+         o.samples);
+  parser({"--threads,-j", "threads that run at once, each on samples of its own", 1, 4096}, o.threads);
+  parser({"--image-size", "height and width; 0: as the network was published", 0, 4096},
+         o.network.image_size);
+  parser({"--classes", "classes; 0: 10, or 1000 for an ImageNet network", 0, 1e6}, o.network.classes);
+  parser({"--fusion", "none: norm and ReLU are layers of their own", 0, 0, "auto|none|norm-relu"}, o.fusion);
+  option_lists::network(o.network, parser);
+  parser({"--json", "print JSON"}, o.json);
+  parser({"--csv", "print CSV"}, o.csv);
+  if (parser.parse(arguments)) return parser.help();
+  if (o.network.arch.empty())
+    fail_usage(
+        "mbs bench kernels needs the name of a network, such as resnet20; `mbs bench kernels --help` "
+        "lists them");
+  return o;
+}
+
 }  // namespace
 
 Command parse_bench(const std::vector<std::string>& arguments) {
   if (arguments.empty() || arguments[0] == "--help" || arguments[0] == "-h") return HelpText{kBench};
   using Parse = Command (*)(const std::vector<std::string>&);
-  const std::vector<std::pair<std::string, Parse>> commands = {{"machine", parse_bench_machine}};
+  const std::vector<std::pair<std::string, Parse>> commands = {{"machine", parse_bench_machine},
+                                                               {"kernels", parse_bench_kernels}};
   std::vector<std::string> names;
   for (const auto& [name, parse] : commands) {
     if (arguments[0] == name) return parse({arguments.begin() + 1, arguments.end()});

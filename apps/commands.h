@@ -19,5 +19,6 @@ int run_data(const DataOptions& options);
 int run_info(const InfoOptions& options);
 int run_demo(const DemoOptions& options);
 int run_bench_machine(const BenchMachineOptions& options);
+int run_bench_kernels(const BenchKernelsOptions& options);
 
 }  // namespace mbs

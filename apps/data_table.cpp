@@ -26,6 +26,10 @@ std::string number_text(double value, Unit unit) {
       return fmt::format("{:.3f} J", value);
     case Unit::share:
       return fmt::format("{:.1f} %", value * 100);
+    case Unit::microseconds:
+      return fmt::format("{:.2f} us", value * 1e6);
+    case Unit::tiny:
+      return fmt::format("{:.1e}", value);
     case Unit::rate:
       return fmt::format("{:.1f}", value);
     case Unit::ratio:

@@ -12,13 +12,15 @@ namespace mbs {
 /// How the values of a column are written in text. CSV and JSON have the bare number.
 enum class Unit : uint8_t {
   text,
-  count,    ///< 1,234,567
-  traffic,  ///< bytes, 1 GB = 1e9
-  buffer,   ///< bytes, 1 MiB = 2^20
-  seconds,  ///< as milliseconds
+  count,         ///< 1,234,567
+  traffic,       ///< bytes, 1 GB = 1e9
+  buffer,        ///< bytes, 1 MiB = 2^20
+  seconds,       ///< as milliseconds
+  microseconds,  ///< seconds as microseconds
   joules,
   share,  ///< as percent
   ratio,  ///< three decimals
+  tiny,   ///< two digits and an exponent
   rate,   ///< one decimal, without a unit: the title names it
 };
 

@@ -100,6 +100,17 @@ NetworkOptions network_options(const Options& options, Shape input, int classes)
 template NetworkOptions network_options(const ExperimentOptions&, Shape, int);
 template NetworkOptions network_options(const PlanCliOptions&, Shape, int);
 
+Network published_network(const PlanCliOptions& options) {
+  Shape input{32, 32, 3};
+  for (const ArchInfo& info : architectures())
+    if (info.name == options.arch) input = info.input;
+  if (options.stem == "imagenet") input = {224, 224, 3};
+  if (options.stem == "cifar") input = {32, 32, 3};
+  const int classes = options.classes > 0 ? options.classes : input.h > 64 ? 1000 : 10;
+  if (options.image_size > 0) input.h = input.w = options.image_size;
+  return make_network(network_options(options, input, classes));
+}
+
 void choose_kernels(const std::string& name) {
   require_openmp_blas();
   set_kernel_set(name == "auto" ? KernelSet::automatic : parse_kernel_set(name));

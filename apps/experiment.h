@@ -33,6 +33,9 @@ Data load_data(const ExperimentOptions& options, const Progress& progress = {});
 template <class Options>
 NetworkOptions network_options(const Options& options, Shape input, int classes);
 
+/// A network without data: input and classes as it was published for, unless the options say otherwise.
+Network published_network(const PlanCliOptions& options);
+
 /// The convolution kernels of the networks that are made from now on: auto, direct or gemm. Error: not the
 /// OpenBLAS that works with our threads.
 void choose_kernels(const std::string& name);

@@ -33,6 +33,7 @@ struct Dispatch {
   int operator()(const InfoOptions& options) const { return run_info(options); }
   int operator()(const DemoOptions& options) const { return run_demo(options); }
   int operator()(const BenchMachineOptions& options) const { return run_bench_machine(options); }
+  int operator()(const BenchKernelsOptions& options) const { return run_bench_kernels(options); }
 };
 
 }  // namespace

@@ -12,17 +12,6 @@
 namespace mbs {
 namespace {
 
-Network network_of(const PlanCliOptions& options) {
-  Shape input{32, 32, 3};
-  for (const ArchInfo& info : architectures())
-    if (info.name == options.arch) input = info.input;
-  if (options.stem == "imagenet") input = {224, 224, 3};
-  if (options.stem == "cifar") input = {32, 32, 3};
-  const int classes = options.classes > 0 ? options.classes : input.h > 64 ? 1000 : 10;
-  if (options.image_size > 0) input.h = input.w = options.image_size;
-  return make_network(network_options(options, input, classes));
-}
-
 Table csv_table(const Network& network, const Plan& plan) {
   Table table{{"first", "last", "first_block", "last_block", "sub_batch", "iterations",
                "footprint_bytes_per_sample", "weight_bytes"},
@@ -42,7 +31,7 @@ Table csv_table(const Network& network, const Plan& plan) {
 int run_plan(const PlanCliOptions& options) {
   PlanChoice choice = plan_choice(options.buffer, rules_of(options.accounting, options.fusion));
   choice.grouping = parse_grouping(options.grouping);
-  const Network network = as_counted(network_of(options), choice.rules);
+  const Network network = as_counted(published_network(options), choice.rules);
   const Plan plan = plan_share(network, options.order, options.batch_size, options.cores, choice);
   if (options.json) {
     fmt::print("{}\n", plan_to_json(network, plan).dump(2));

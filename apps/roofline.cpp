@@ -7,7 +7,7 @@
 
 #include "apps/machine_info.h"
 #include "apps/median.h"
-#include "apps/progress.h"
+#include "apps/timing.h"
 #include "engine/arena.h"
 #include "engine/parallel.h"
 #include "layers/kernels/roofline.h"
@@ -17,26 +17,6 @@ namespace {
 
 // Results go here, so that no loop can be left out.
 thread_local volatile real sink;
-
-/// Seconds of body(thread) on all threads together.
-template <class Body>
-double timed(int threads, const Body& body) {
-  Stopwatch watch;
-  parallel_for(threads, threads, body);
-  return watch.seconds();
-}
-
-/// How often `body(times)` must be repeated to take about `seconds`.
-template <class Body>
-int64_t repetitions(double seconds, const Body& body) {
-  int64_t times = 1;
-  while (true) {
-    const double taken = std::max(body(times), 1e-7);
-    if (taken > seconds / 4)
-      return std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(times) * seconds / taken));
-    times *= std::clamp<int64_t>(static_cast<int64_t>(seconds / taken), 2, 1000);
-  }
-}
 
 /// The two arrays of one thread; its first touch puts them into its memory.
 struct Buffers {

@@ -103,7 +103,8 @@ struct Backward {
   std::span<const real* const> params;
   const real* prepared = nullptr;  ///< prepared_elems
   /// Gradients are added: one chain of additions in sample order. A layer with an accumulator adds to it
-  /// instead, and finish_gradients() brings it here.
+  /// instead, and finish_gradients() brings it here. A layer with matrix products may be given null pointers:
+  /// only its data gradients are wanted.
   std::span<real* const> dparams;
   real* accumulator = nullptr;  ///< accumulator_elems, zero before the first chunk
   const std::byte* aux = nullptr;

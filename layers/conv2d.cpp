@@ -94,6 +94,7 @@ class Conv2d final : public Layer {
       args.add = b.add_to_dx[0] != 0;
       kernels_.data_gradient.run(s_, args);
     }
+    if (b.dparams[0] == nullptr) return;
     args.out = kernels_.weight_gradient.finish != nullptr ? b.accumulator : b.dparams[0];
     kernels_.weight_gradient.run(s_, args);
     if (has_bias_) add_rows(b.samples * s_.out.pixels(), s_.out.c, b.dy, b.dparams[1]);

@@ -78,10 +78,11 @@ class Linear final : public Layer {
         args.out = b.dx[0] + first * in_elems_;
         kDirectConv.data_gradient.run(block, args);
       }
+      if (b.dparams[0] == nullptr) return;
       args.out = b.dparams[0];
       kDirectConv.weight_gradient.run(block, args);
     });
-    if (has_bias_) add_rows(b.samples, out_.c, b.dy, b.dparams[1]);
+    if (has_bias_ && b.dparams[1] != nullptr) add_rows(b.samples, out_.c, b.dy, b.dparams[1]);
   }
 
  private:

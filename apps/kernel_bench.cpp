@@ -1,0 +1,116 @@
+#include "apps/kernel_bench.h"
+
+#include <algorithm>
+
+#include "apps/median.h"
+#include "apps/timing.h"
+#include "engine/check.h"
+#include "engine/dataflow.h"
+#include "layers/shapes.h"
+
+namespace mbs {
+namespace {
+
+using Gradients = LayerRun::Gradients;
+
+int sub_batch_of(const Plan& plan, int block) {
+  for (const Group& group : plan.groups)
+    if (group.first_block <= block && block <= group.last_block) return group.sub_batch;
+  return plan.schedule.batch;
+}
+
+/// A kernel that is to be timed: what it is, and one call of it.
+struct Kernel {
+  KernelTime time;
+  void (*call)(LayerRun&);
+};
+
+/// Times the kernels in turn, about 5 ms of each a round, so that a disturbance does not fall on one alone.
+void time_in_turn(std::vector<std::unique_ptr<LayerRun>>& runs, std::vector<Kernel>& kernels) {
+  constexpr int kRounds = 9;
+  constexpr double kSeconds = 0.005;
+  const auto taken = [&](const Kernel& kernel, int64_t times) {
+    return timed(static_cast<int>(runs.size()), [&](int t) {
+      for (int64_t i = 0; i < times; ++i) kernel.call(*runs[static_cast<size_t>(t)]);
+    });
+  };
+  std::vector<int64_t> times;
+  for (const Kernel& kernel : kernels)
+    times.push_back(repetitions(kSeconds, [&](int64_t n) { return taken(kernel, n); }));
+  std::vector<std::vector<double>> seconds(kernels.size());
+  for (int round = 0; round < kRounds; ++round)
+    for (size_t k = 0; k < kernels.size(); ++k)
+      seconds[k].push_back(taken(kernels[k], times[k]) / static_cast<double>(times[k]));
+  for (size_t k = 0; k < kernels.size(); ++k) {
+    kernels[k].time.seconds = median(seconds[k]);
+    kernels[k].time.best_seconds = *std::min_element(seconds[k].begin(), seconds[k].end());
+  }
+}
+
+void check_residual(const LayerCase& c, const std::string& pass, const std::optional<double>& residual) {
+  if (!residual || *residual <= kResidualLimit) return;
+  fail(
+      "{} of layer '{}' on {} is wrong: its largest error against double precision "
+      "is "
+      "{:.2g} of the largest value, and {:.0e} is allowed; no time is printed for it. Try other --kernels, "
+      "and "
+      "please report this",
+      pass, c.spec, to_text(c.layer->in_shapes()), *residual, kResidualLimit);
+}
+
+}  // namespace
+
+std::vector<LayerCase> distinct_layers(const Network& network, const Plan& plan, int samples) {
+  const Dataflow flow(network);
+  std::vector<LayerCase> cases;
+  for (NodeId n = 0; n < network.node_count(); ++n) {
+    const Node& node = network.node(n);
+    const auto same = [&](const LayerCase& c) {
+      return c.spec == node.spec && c.wants_dx == node.wants_dx && c.has_backward == flow.has_backward(n) &&
+             std::ranges::equal(c.layer->in_shapes(), node.layer->in_shapes());
+    };
+    auto found = std::find_if(cases.begin(), cases.end(), same);
+    if (found == cases.end()) {
+      const int calls = samples > 0 ? samples : sub_batch_of(plan, node.block);
+      cases.push_back({node.spec, node.layer, node.wants_dx, flow.has_backward(n), calls, 0});
+      found = cases.end() - 1;
+    }
+    found->count++;
+  }
+  return cases;
+}
+
+std::vector<KernelTime> time_layer(const LayerCase& c, int threads) {
+  std::vector<std::unique_ptr<LayerRun>> runs(static_cast<size_t>(threads));
+  parallel_for(threads, threads, [&](int t) {
+    runs[static_cast<size_t>(t)] = std::make_unique<LayerRun>(c.layer, c.samples, c.wants_dx);
+  });
+  const Residuals residuals = measure_residuals(c.spec, *runs[0], c.has_backward);
+  // The others' aux must hold what backward reads.
+  parallel_for(threads, threads, [&](int t) { runs[static_cast<size_t>(t)]->forward(); });
+
+  double flops = 0;
+  for (const GemmShape& gemm : c.layer->gemms(Phase::forward, c.samples, c.wants_dx))
+    flops += 2. * static_cast<double>(gemm.macs()) * threads;
+  std::vector<Kernel> kernels;
+  const auto add = [&](const std::string& pass, int64_t bytes, const std::optional<double>& residual,
+                       void (*call)(LayerRun&)) {
+    check_residual(c, pass, residual);
+    const double moved = flops > 0 ? 0 : static_cast<double>(bytes * threads);
+    kernels.push_back({{pass, 0, 0, flops, moved, residual}, call});
+  };
+  add("forward", runs[0]->forward_bytes(), residuals.y, [](LayerRun& run) { run.forward(); });
+  if (c.has_backward && flops > 0) {
+    if (c.wants_dx) add("data", 0, residuals.dx, [](LayerRun& run) { run.backward(Gradients::data); });
+    add("weights", 0, residuals.dparams, [](LayerRun& run) { run.backward(Gradients::weights); });
+  } else if (c.has_backward) {
+    add("backward", runs[0]->backward_bytes(), std::max(residuals.dx, residuals.dparams),
+        [](LayerRun& run) { run.backward(Gradients::all); });
+  }
+  time_in_turn(runs, kernels);
+  std::vector<KernelTime> times;
+  for (Kernel& kernel : kernels) times.push_back(std::move(kernel.time));
+  return times;
+}
+
+}  // namespace mbs
