@@ -25,10 +25,11 @@ struct Measured {
 
 struct Results {
   std::vector<Measured> layers;
+  int share = 1;    ///< samples of a core in a step
   double peak = 0;  ///< floating-point operations per second, measured between the layers
 };
 
-std::vector<LayerCase> chosen_layers(const BenchKernelsOptions& options) {
+std::vector<LayerCase> chosen_layers(const BenchKernelsOptions& options, int& share) {
   const PlanCliOptions& plan_options = options.network;
   choose_kernels(options.kernels);
   const PlanChoice choice =
@@ -37,6 +38,7 @@ std::vector<LayerCase> chosen_layers(const BenchKernelsOptions& options) {
   // Batch norm couples samples: there is no sub-batch, and a whole batch is what its kernels are called with.
   const std::string order = plan_options.norm == "bn" ? "baseline" : "mbs2";
   const Plan plan = plan_share(network, order, plan_options.batch_size, plan_options.cores, choice);
+  share = plan.schedule.batch;
   std::vector<LayerCase> cases = distinct_layers(network, plan, options.samples);
   if (options.kind.empty()) return cases;
   std::vector<std::string> kinds;
@@ -51,7 +53,7 @@ std::vector<LayerCase> chosen_layers(const BenchKernelsOptions& options) {
 Results measure(const BenchKernelsOptions& options) {
   Results results;
   Display display("auto", stderr);
-  const std::vector<LayerCase> cases = chosen_layers(options);
+  const std::vector<LayerCase> cases = chosen_layers(options, results.share);
   for (size_t i = 0; i < cases.size(); ++i) {
     display.status(static_cast<double>(i) / static_cast<double>(cases.size()), "kernels", cases[i].spec);
     results.peak = std::max(results.peak, measure_fma_peak(options.threads, 3, 0.01));
@@ -61,28 +63,30 @@ Results measure(const BenchKernelsOptions& options) {
 }
 
 DataTable kernel_table(const BenchKernelsOptions& options, const Results& results) {
-  DataTable table{"kernels",
-                  fmt::format("kernels of {}, --kernels {}, {} thread{}", options.network.arch,
-                              options.kernels, options.threads, options.threads > 1 ? "s" : ""),
-                  {fmt::format("peak: {:.1f} GFLOP/s, measured between the layers", results.peak * 1e-9),
-                   "GFLOP/s: operations of the direct algorithm (Winograd's kernels do fewer, and may pass "
-                   "100 %)",
-                   "time: of one call, the median; best far below it: something disturbed the measurement",
-                   "GB/s: every operand once; samples that fit a cache stay there from call to call",
-                   "residual: largest error against double precision, relative to the largest value"},
-                  {{"kind", "kind"},
-                   {"spec", "layer"},
-                   {"input", "input"},
-                   {"count", "in net", Unit::count},
-                   {"samples", "samples", Unit::count},
-                   {"pass", "pass"},
-                   {"seconds", "time", Unit::microseconds},
-                   {"best_seconds", "best", Unit::microseconds},
-                   {"gflop_per_s", "GFLOP/s", Unit::rate},
-                   {"share_of_peak", "of peak", Unit::share},
-                   {"gb_per_s", "GB/s", Unit::rate},
-                   {"residual", "residual", Unit::tiny}},
-                  {}};
+  DataTable table{
+      "kernels",
+      fmt::format("kernels of {}, --kernels {}, {} thread{}", options.network.arch, options.kernels,
+                  options.threads, options.threads > 1 ? "s" : ""),
+      {fmt::format("peak: {:.1f} GFLOP/s, measured between the layers", results.peak * 1e-9),
+       "GFLOP/s: operations of the direct algorithm (Winograd's kernels do fewer, and may pass "
+       "100 %)",
+       "time: of one call, the median; where best is far below it something disturbed the measurement",
+       "GB/s: every operand once; samples that fit a cache stay there from call to call",
+       "prepare and finish are called once a step, all others once a sub-batch",
+       "residual: largest error against double precision, relative to the largest value"},
+      {{"kind", "kind"},
+       {"spec", "layer"},
+       {"input", "input"},
+       {"count", "in net", Unit::count},
+       {"samples", "samples", Unit::count},
+       {"pass", "pass"},
+       {"seconds", "time", Unit::microseconds},
+       {"best_seconds", "best", Unit::microseconds},
+       {"gflop_per_s", "GFLOP/s", Unit::rate},
+       {"share_of_peak", "of peak", Unit::share},
+       {"gb_per_s", "GB/s", Unit::rate},
+       {"residual", "residual", Unit::tiny}},
+      {}};
   for (const auto& [layer, times] : results.layers)
     for (const KernelTime& time : times) {
       const bool computes = time.flops > 0;
@@ -111,14 +115,16 @@ DataTable sum_table(const BenchKernelsOptions& options, const Results& results) 
         return sum.kind == layer.kind() && sum.pass == time.pass;
       });
       if (found == sums.end()) found = sums.insert(sums.end(), Sum{layer.kind(), time.pass});
-      const double calls = static_cast<double>(layer.count) / (layer.samples * options.threads);
+      const int samples = time.per_step ? results.share : layer.samples;
+      const double calls = static_cast<double>(layer.count) / (samples * options.threads);
       found->seconds += time.seconds * calls;
       found->flops += time.flops * calls;
       found->bytes += time.bytes * calls;
       all += time.seconds * calls;
     }
   DataTable table{"sums",
-                  "a sample of the whole network, from these kernels",
+                  fmt::format("a sample of the whole network, from these kernels, {} samples a step and core",
+                              results.share),
                   {},
                   {{"kind", "kind"},
                    {"pass", "pass"},

@@ -43,8 +43,10 @@ Command parse_bench_kernels(const std::vector<std::string>& arguments) {
                 "  mbs bench kernels resnet18 --stem cifar --kernels direct --batch-size 16 --json\n" +
                     network_list());
   parser.app().add_option("network,--arch,-a,--model", o.network.arch, "network");
-  parser({"--kernels", "convolution kernels: direct = SIMD, gemm = im2col and OpenBLAS", 0, 0,
-          "auto|direct|gemm"},
+  parser({"--kernels",
+          "convolution kernels: direct = SIMD, winograd = fewer multiplications for 3x3, gemm = im2col and "
+          "OpenBLAS, auto = the fastest for each layer",
+          0, 0, "auto|direct|winograd|gemm"},
          o.kernels);
   parser({"--kind", "layers of this kind only, such as conv2d; default: all"}, o.kind);
   parser({"--batch-size,-b",

@@ -25,25 +25,34 @@ struct Kernel {
   void (*call)(LayerRun&);
 };
 
-/// Times the kernels in turn, about 5 ms of each a round, so that a disturbance does not fall on one alone.
+/// Times the kernels in turn, about 5 ms of each a round, so that a disturbance does not fall on one alone. A
+/// measurement during which something else ran on our processors is made again, a few times.
 void time_in_turn(std::vector<std::unique_ptr<LayerRun>>& runs, std::vector<Kernel>& kernels) {
-  constexpr int kRounds = 9;
+  constexpr size_t kMeasurements = 9;
+  constexpr int kMostRounds = 27;
   constexpr double kSeconds = 0.005;
+  const int threads = static_cast<int>(runs.size());
   const auto taken = [&](const Kernel& kernel, int64_t times) {
-    return timed(static_cast<int>(runs.size()), [&](int t) {
+    return timed(threads, [&](int t) {
       for (int64_t i = 0; i < times; ++i) kernel.call(*runs[static_cast<size_t>(t)]);
     });
   };
   std::vector<int64_t> times;
   for (const Kernel& kernel : kernels)
     times.push_back(repetitions(kSeconds, [&](int64_t n) { return taken(kernel, n); }));
-  std::vector<std::vector<double>> seconds(kernels.size());
-  for (int round = 0; round < kRounds; ++round)
-    for (size_t k = 0; k < kernels.size(); ++k)
-      seconds[k].push_back(taken(kernels[k], times[k]) / static_cast<double>(times[k]));
+  std::vector<std::vector<double>> quiet(kernels.size()), all(kernels.size());
+  for (int round = 0; round < kMostRounds; ++round)
+    for (size_t k = 0; k < kernels.size(); ++k) {
+      if (quiet[k].size() == kMeasurements) continue;
+      const CpuClock clock;
+      const double seconds = taken(kernels[k], times[k]), call = seconds / static_cast<double>(times[k]);
+      all[k].push_back(call);
+      if (clock.seconds() > 0.97 * seconds * threads) quiet[k].push_back(call);
+    }
   for (size_t k = 0; k < kernels.size(); ++k) {
-    kernels[k].time.seconds = median(seconds[k]);
-    kernels[k].time.best_seconds = *std::min_element(seconds[k].begin(), seconds[k].end());
+    const std::vector<double>& used = quiet[k].size() > kMeasurements / 2 ? quiet[k] : all[k];
+    kernels[k].time.seconds = median(used);
+    kernels[k].time.best_seconds = *std::min_element(used.begin(), used.end());
   }
 }
 
@@ -93,20 +102,36 @@ std::vector<KernelTime> time_layer(const LayerCase& c, int threads) {
   for (const GemmShape& gemm : c.layer->gemms(Phase::forward, c.samples, c.wants_dx))
     flops += 2. * static_cast<double>(gemm.macs()) * threads;
   std::vector<Kernel> kernels;
-  const auto add = [&](const std::string& pass, int64_t bytes, const std::optional<double>& residual,
-                       void (*call)(LayerRun&)) {
-    check_residual(c, pass, residual);
-    const double moved = flops > 0 ? 0 : static_cast<double>(bytes * threads);
-    kernels.push_back({{pass, 0, 0, flops, moved, residual}, call});
+  const auto add = [&](KernelTime time, void (*call)(LayerRun&)) {
+    check_residual(c, time.pass, time.residual);
+    kernels.push_back({std::move(time), call});
   };
-  add("forward", runs[0]->forward_bytes(), residuals.y, [](LayerRun& run) { run.forward(); });
-  if (c.has_backward && flops > 0) {
-    if (c.wants_dx) add("data", 0, residuals.dx, [](LayerRun& run) { run.backward(Gradients::data); });
-    add("weights", 0, residuals.dparams, [](LayerRun& run) { run.backward(Gradients::weights); });
-  } else if (c.has_backward) {
-    add("backward", runs[0]->backward_bytes(), std::max(residuals.dx, residuals.dparams),
-        [](LayerRun& run) { run.backward(Gradients::all); });
+  const auto compute = [&](const std::string& pass, const std::optional<double>& residual,
+                           void (*call)(LayerRun&)) {
+    add({.pass = pass, .flops = flops, .residual = residual}, call);
+  };
+  const auto move = [&](const std::string& pass, int64_t bytes, const std::optional<double>& residual,
+                        bool per_step, void (*call)(LayerRun&)) {
+    const auto moved = static_cast<double>(bytes * threads);
+    add({.pass = pass, .bytes = moved, .residual = residual, .per_step = per_step}, call);
+  };
+  const auto forward = [](LayerRun& run) { run.forward(); };
+  const LayerRun& run = *runs[0];
+  if (flops > 0) {
+    compute("forward", residuals.y, forward);
+    if (c.has_backward && c.wants_dx)
+      compute("data", residuals.dx, [](LayerRun& r) { r.backward(Gradients::data); });
+    if (c.has_backward)
+      compute("weights", residuals.dparams, [](LayerRun& r) { r.backward(Gradients::weights); });
+  } else {
+    move("forward", run.forward_bytes(), residuals.y, false, forward);
+    if (c.has_backward)
+      move("backward", run.backward_bytes(), std::max(residuals.dx, residuals.dparams), false,
+           [](LayerRun& r) { r.backward(Gradients::all); });
   }
+  if (run.prepares()) move("prepare", run.prepare_bytes(), {}, true, [](LayerRun& r) { r.prepare(); });
+  if (run.accumulates())
+    move("finish", run.finish_bytes(), {}, true, [](LayerRun& r) { r.finish_gradients(); });
   time_in_turn(runs, kernels);
   std::vector<KernelTime> times;
   for (Kernel& kernel : kernels) times.push_back(std::move(kernel.time));

@@ -35,6 +35,7 @@ struct KernelTime {
   double flops = 0;         ///< of one call: 2 per multiply-accumulate of the direct algorithm; 0: none
   double bytes = 0;         ///< of one call: every operand once; only where flops is 0
   std::optional<double> residual;
+  bool per_step = false;  ///< called once a step and core, whatever the samples: prepare, finish
 };
 
 /// Checks and times a layer on `threads` threads at once, each with samples of its own; flops and bytes are

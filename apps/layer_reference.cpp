@@ -55,7 +55,9 @@ struct Check {
   void run_layer() {
     run.forward();
     run.clear_dparams();
-    if (backward) run.backward(LayerRun::Gradients::all);
+    if (!backward) return;
+    run.backward(LayerRun::Gradients::all);
+    run.finish_gradients();
   }
 };
 

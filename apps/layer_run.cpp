@@ -64,6 +64,8 @@ LayerRun::LayerRun(std::shared_ptr<const Layer> layer, int samples, bool wants_d
     dy_ = cutter.reals(samples * layer_->out_shape().elems());
     forward_scratch_ = cutter.reals(needs_.forward_scratch_elems);
     backward_scratch_ = cutter.reals(needs_.backward_scratch_elems);
+    prepared_ = cutter.reals(needs_.prepared_elems);
+    accumulator_ = cutter.reals(needs_.accumulator_elems);
     aux_ = cutter.bytes(samples * needs_.aux_bytes_per_sample);
     batch_aux_ = cutter.bytes(needs_.aux_bytes_per_batch);
     return cutter.used();
@@ -81,6 +83,8 @@ LayerRun::LayerRun(std::shared_ptr<const Layer> layer, int samples, bool wants_d
   std::vector<int> all(static_cast<size_t>(samples));
   std::iota(all.begin(), all.end(), 0);
   set_dy(all);
+  clear_dparams();
+  prepare();
 }
 
 void LayerRun::set_dy(std::span<const int> samples) {
@@ -92,6 +96,7 @@ void LayerRun::set_dy(std::span<const int> samples) {
 
 void LayerRun::clear_dparams() {
   for (std::span<real> d : dparams_) std::fill(d.begin(), d.end(), real(0));
+  std::fill(accumulator_.begin(), accumulator_.end(), real(0));
 }
 
 void LayerRun::bind() {
@@ -107,12 +112,21 @@ void LayerRun::bind() {
   nothing_.assign(std::max(dx_.size(), dparams_.size()), nullptr);
 }
 
+void LayerRun::prepare() {
+  if (prepares()) layer_->prepare(params_in_, wants_dx_, prepared_.data());
+}
+
+void LayerRun::finish_gradients() {
+  if (accumulates()) layer_->finish_gradients(accumulator_.data(), dparams_out_);
+}
+
 void LayerRun::forward() {
   Forward f;
   f.samples = samples_;
   f.x = x_in_;
   f.y = y_.data();
   f.params = params_in_;
+  f.prepared = prepared_.data();
   f.state = states_in_;
   f.aux = aux_;
   f.batch_aux = batch_aux_;
@@ -131,6 +145,8 @@ void LayerRun::backward(Gradients wanted) {
   b.dx = wants_dx_ && wanted != Gradients::weights ? dx_out_ : nothing.first(dx_out_.size());
   b.add_to_dx = add_;
   b.params = params_in_;
+  b.prepared = prepared_.data();
+  b.accumulator = accumulator_.data();
   b.dparams = wanted != Gradients::data ? dparams_out_ : nothing.first(dparams_out_.size());
   b.aux = aux_;
   b.batch_aux = batch_aux_;
@@ -153,6 +169,18 @@ int64_t LayerRun::backward_bytes() const {
   for (const auto& v : x_) elems += (needs_.x ? v.size() : 0) + (wants_dx_ ? v.size() : 0);
   for (const auto& v : params_) elems += 3 * v.size();  // read; the gradient is read and written
   return static_cast<int64_t>(elems * sizeof(real)) + samples_ * needs_.aux_bytes_per_sample;
+}
+
+int64_t LayerRun::prepare_bytes() const {
+  size_t elems = prepared_.size();
+  for (const auto& v : params_) elems += v.size();
+  return static_cast<int64_t>(elems * sizeof(real));
+}
+
+int64_t LayerRun::finish_bytes() const {
+  size_t elems = accumulator_.size();
+  for (const auto& v : dparams_) elems += 2 * v.size();
+  return static_cast<int64_t>(elems * sizeof(real));
 }
 
 }  // namespace mbs

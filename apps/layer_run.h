@@ -31,17 +31,24 @@ class LayerRun {
 
   /// What backward is asked for; `data` and `weights` alone only of layers with matrix products.
   enum class Gradients { all, data, weights };
+  void prepare();
   void forward();
   void backward(Gradients wanted);
+  void finish_gradients();
 
   /// Random dy of some samples, and zeros of all others.
   void set_dy(std::span<const int> samples);
   void clear_dparams();
+  /// Whether the layer has something to prepare, or gradients to finish, once a step.
+  bool prepares() const { return needs_.prepared_elems > 0; }
+  bool accumulates() const { return needs_.accumulator_elems > 0; }
 
   /// Bytes that one forward call must read and write, each operand once; and one call of backward with all
   /// gradients.
   int64_t forward_bytes() const;
   int64_t backward_bytes() const;
+  int64_t prepare_bytes() const;
+  int64_t finish_bytes() const;
 
  private:
   void bind();
@@ -52,7 +59,7 @@ class LayerRun {
   Needs needs_;
   std::unique_ptr<Arena> memory_;
   std::vector<std::span<real>> x_, params_, states_, dx_, dparams_;
-  std::span<real> y_, dy_, forward_scratch_, backward_scratch_;
+  std::span<real> y_, dy_, forward_scratch_, backward_scratch_, prepared_, accumulator_;
   std::byte *aux_ = nullptr, *batch_aux_ = nullptr;
   std::vector<int> labels_;
   std::vector<const real*> x_in_, params_in_, states_in_;  // arguments of the calls

@@ -3,11 +3,22 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <ctime>
 
 #include "apps/progress.h"
 #include "engine/parallel.h"
 
 namespace mbs {
+
+/// Seconds that the processors have worked for this process, all threads together, since it was made. Where
+/// it is less than the time that passed, something else ran on them.
+class CpuClock {
+ public:
+  double seconds() const { return static_cast<double>(std::clock() - start_) / CLOCKS_PER_SEC; }
+
+ private:
+  std::clock_t start_ = std::clock();
+};
 
 /// Seconds of body(thread) on all threads together.
 template <class Body>
