@@ -42,7 +42,17 @@ class Linear final : public Layer {
     if (wants_dx)
       needs.backward_scratch_elems =
           std::max(needs.backward_scratch_elems, kDirectConv.data_gradient.scratch_elems(block));
+    needs.prepared_elems = kDirectConv.forward.prepared_elems(block);
+    if (wants_dx) needs.prepared_elems += kDirectConv.data_gradient.prepared_elems(block);
     return needs;
+  }
+
+  void prepare(std::span<const real* const> params, bool wants_dx, real* prepared) const override {
+    const ConvShape block = samples_as_pixels(kBlockSamples);
+    kDirectConv.forward.prepare(block, params[0], prepared);
+    if (wants_dx)
+      kDirectConv.data_gradient.prepare(block, params[0],
+                                        prepared + kDirectConv.forward.prepared_elems(block));
   }
 
   std::vector<GemmShape> gemms(Phase phase, int samples, bool wants_dx) const override {
@@ -57,6 +67,7 @@ class Linear final : public Layer {
   void forward(const Forward& f) const override {
     ConvArgs args;
     args.w = f.params[0];
+    args.prepared = f.prepared;
     args.bias = has_bias_ ? f.params[1] : nullptr;
     args.scratch = f.scratch;
     for_each_block(f.samples, [&](int64_t first, const ConvShape& block) {
@@ -74,6 +85,7 @@ class Linear final : public Layer {
       args.x = b.x[0] + first * in_elems_;
       args.dy = b.dy + first * out_.c;
       if (b.dx[0] != nullptr) {
+        args.prepared = b.prepared + kDirectConv.forward.prepared_elems(block);
         args.add = b.add_to_dx[0] != 0;
         args.out = b.dx[0] + first * in_elems_;
         kDirectConv.data_gradient.run(block, args);

@@ -58,9 +58,11 @@ Results run(const Subject& s, const std::vector<int>& chunks, bool add) {
   Results r{Values(size(s.samples * s.out), kNan), add ? s.old_dx : Values(size(s.samples * s.in), kNan),
             Values(size(s.in * s.out), 1), Values(size(s.out), 1)};
   const Needs needs = s.layer->needs(true);
+  const real* params[] = {s.w.data(), s.b.data()};
+  Values prepared(size(needs.prepared_elems), kNan);
+  s.layer->prepare({params, s.layer->params().size()}, true, prepared.data());
   int64_t first = 0;
   for (const int count : chunks) {
-    const real* params[] = {s.w.data(), s.b.data()};
     real* dparams[] = {r.dw.data(), r.db.data()};
     const real* x[] = {s.x.data() + first * s.in};
     Values scratch(size(std::max(needs.forward_scratch_elems, needs.backward_scratch_elems)), kNan);
@@ -69,6 +71,7 @@ Results run(const Subject& s, const std::vector<int>& chunks, bool add) {
     f.x = x;
     f.y = r.y.data() + first * s.out;
     f.params = {params, s.has_bias ? size_t{2} : size_t{1}};
+    f.prepared = prepared.data();
     f.scratch = scratch.data();
     s.layer->forward(f);
     real* dx[] = {r.dx.data() + first * s.in};
@@ -81,6 +84,7 @@ Results run(const Subject& s, const std::vector<int>& chunks, bool add) {
     b.add_to_dx = add_to_dx;
     b.params = f.params;
     b.dparams = {dparams, f.params.size()};
+    b.prepared = prepared.data();
     b.scratch = scratch.data();
     s.layer->backward(b);
     first += count;

@@ -36,16 +36,21 @@ void for_each_panel(int64_t channels, Body&& body) {
 
 // --- forward ---
 
+/// The weights are a panel as they are.
+bool is_one_panel(const ConvShape& s) { return s.out.c == panel_vectors(s.out.c) * vector_lanes(); }
+
 /// All panels of the weights of the forward pass.
-void pack_forward(const ConvShape& s, const real* w, real* to) {
+int64_t forward_prepared(const ConvShape& s) {
+  return is_one_panel(s) ? 0 : panels_elems(s.taps() * s.in.c, s.out.c);
+}
+
+void prepare_forward(const ConvShape& s, const real* w, real* to) {
+  if (is_one_panel(s)) return;
   const int64_t k = s.taps() * s.in.c;
   for_each_panel(s.out.c, [&](const Panel& p) {
     copy_columns(w + p.first, k, p.channels, s.out.c, to + k * p.first, p.width);
   });
 }
-
-/// The weights are a panel as they are.
-bool is_one_panel(const ConvShape& s) { return s.out.c == panel_vectors(s.out.c) * vector_lanes(); }
 
 Tile forward_tile(const ConvShape& s, const Frame& f) {
   return largest_tile(f, s.out.w, f.step * f.row_elems() + int64_t{s.out.w} * s.out.c);
@@ -53,7 +58,7 @@ Tile forward_tile(const ConvShape& s, const Frame& f) {
 
 int64_t forward_scratch(const ConvShape& s) {
   const Frame f = input_frame(s);
-  return kAlignSlack + frame_scratch(f, forward_tile(s, f)) + panels_elems(s.taps() * s.in.c, s.out.c);
+  return kAlignSlack + frame_scratch(f, forward_tile(s, f));
 }
 
 void forward(const ConvShape& s, const ConvArgs& a) {
@@ -61,12 +66,7 @@ void forward(const ConvShape& s, const ConvArgs& a) {
   const Tile largest = forward_tile(s, frame);
   const Patch patch = input_patch(s, frame);
   real* framed = align_scratch(a.scratch);
-  const real* panels = a.w;
-  if (!is_one_panel(s)) {
-    real* packed = framed + frame_scratch(frame, largest);
-    pack_forward(s, a.w, packed);
-    panels = packed;
-  }
+  const real* panels = is_one_panel(s) ? a.w : a.prepared;
   const int64_t out_row = int64_t{s.out.w} * s.out.c;
   for_each_tile(frame, largest, a.samples, a.x, framed, [&](const Tile& t, const real* x, int64_t x_step) {
     const Grid grid{t.samples, t.rows, s.out.w};
@@ -165,13 +165,15 @@ void pack_phase(const ConvShape& s, const Phase2d& phase, const real* w, real* t
   });
 }
 
-void pack_data_gradient(const ConvShape& s, const real* w, real* to) {
+int64_t data_gradient_prepared(const ConvShape& s) { return panels_elems(s.taps() * s.out.c, s.in.c); }
+
+void prepare_data_gradient(const ConvShape& s, const real* w, real* to) {
   for_each_phase(s, [&](const Phase2d& phase, int64_t at) { pack_phase(s, phase, w, to + at); });
 }
 
 int64_t data_gradient_scratch(const ConvShape& s) {
   const Frame f = gradient_frame(s);
-  return kAlignSlack + frame_scratch(f, gradient_tile(s, f)) + panels_elems(s.taps() * s.out.c, s.in.c);
+  return kAlignSlack + frame_scratch(f, gradient_tile(s, f));
 }
 
 /// dx of one phase in the rows of one tile.
@@ -203,13 +205,11 @@ void data_gradient(const ConvShape& s, const ConvArgs& a) {
   const Frame frame = gradient_frame(s);
   const Tile largest = gradient_tile(s, frame);
   real* framed = align_scratch(a.scratch);
-  real* packed = framed + frame_scratch(frame, largest);
-  pack_data_gradient(s, a.w, packed);
   const bool clear = has_gaps(s) && !a.add;
   for_each_tile(frame, largest, a.samples, a.dy, framed, [&](const Tile& t, const real* dy, int64_t dy_step) {
     if (clear) clear_rows(s, t, a.out);
     for_each_phase(s, [&](const Phase2d& phase, int64_t at) {
-      phase_gradient(s, a, frame, phase, t, dy, dy_step, packed + at);
+      phase_gradient(s, a, frame, phase, t, dy, dy_step, a.prepared + at);
     });
   });
 }
@@ -217,6 +217,8 @@ void data_gradient(const ConvShape& s, const ConvArgs& a) {
 }  // namespace
 
 const ConvKernels kDirectConv = {
-    {forward_scratch, forward}, {data_gradient_scratch, data_gradient}, kDirectWeightGradient};
+    {forward_scratch, forward, forward_prepared, prepare_forward},
+    {data_gradient_scratch, data_gradient, data_gradient_prepared, prepare_data_gradient},
+    kDirectWeightGradient};
 
 }  // namespace mbs
