@@ -20,7 +20,8 @@ TRIPLE := $(shell g++ -print-multiarch 2>/dev/null)
 BLAS_DIR ?= /usr/lib/$(TRIPLE)/openblas-openmp
 
 CXX      := g++
-CPPFLAGS := -I. -I$(BLAS_DIR:/usr/lib/%=/usr/include/%) -MMD -MP $(if $(filter double,$(REAL)),-DMBS_REAL_DOUBLE) \
+# -MD, not -MMD: what Highway includes once per instruction set would pass for a part of a system header.
+CPPFLAGS := -I. -I$(BLAS_DIR:/usr/lib/%=/usr/include/%) -MD -MP $(if $(filter double,$(REAL)),-DMBS_REAL_DOUBLE) \
             $(if $(filter debug,$(BUILD)),-DMBS_POISON)
 OPTIMIZE := $(if $(filter debug,$(BUILD))$(SAN),-O1 -g,-O3)
 # No contraction: a product and a sum are fused where the source says so and nowhere else, so bits do not depend on

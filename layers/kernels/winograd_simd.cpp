@@ -12,6 +12,7 @@
 
 #include "layers/kernels/unroll-inl.h"
 #include "layers/kernels/winograd_lines-inl.h"
+#include "layers/kernels/winograd_strip-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace mbs {
@@ -27,122 +28,6 @@ constexpr int kAccumulators = 28;
 #else
 constexpr int kAccumulators = HWY_TARGET == HWY_AVX2 ? 12 : 4;
 #endif
-
-// A tile of a grid, and the way to the next one: where its first pixel is (perhaps outside of the image) and
-// which of its pixels are inside.
-class Tile {
- public:
-  Tile(const TileGrid& grid, int64_t index) : grid_(grid) {
-    const int64_t in_sample = index % grid.tiles();
-    row_ = static_cast<int>(in_sample / grid.cols);
-    col_ = static_cast<int>(in_sample % grid.cols);
-    sample_ = index / grid.tiles() * grid.image.elems();
-    locate();
-  }
-
-  void advance() {
-    if (++col_ == grid_.cols) {
-      col_ = 0;
-      if (++row_ == grid_.rows) {
-        row_ = 0;
-        sample_ += grid_.image.elems();
-      }
-    }
-    locate();
-  }
-
-  /// The element of the image stack where it begins.
-  int64_t first() const { return first_; }
-  bool row_inside(int r) const { return r >= row_begin_ && r < row_end_; }
-  bool col_inside(int c) const { return c >= col_begin_ && c < col_end_; }
-  bool all_inside() const {
-    return row_begin_ == 0 && col_begin_ == 0 && row_end_ == grid_.size && col_end_ == grid_.size;
-  }
-
- private:
-  void locate() {
-    const int top = row_ * grid_.step - grid_.top, left = col_ * grid_.step - grid_.left;
-    first_ = sample_ + (int64_t{top} * grid_.image.w + left) * grid_.image.c;
-    row_begin_ = std::max(0, -top);
-    row_end_ = std::min(grid_.size, grid_.image.h - top);
-    col_begin_ = std::max(0, -left);
-    col_end_ = std::min(grid_.size, grid_.image.w - left);
-  }
-
-  const TileGrid& grid_;
-  int row_, col_;
-  int64_t sample_, first_ = 0;
-  int row_begin_ = 0, row_end_ = 0, col_begin_ = 0, col_end_ = 0;
-};
-
-alignas(64) constexpr real kZeros[kMaxLanes] = {};
-
-// One vector of channels of a tile that is partly outside of the image.
-template <class Line, class Store>
-HWY_INLINE void transform_edge_tile(const Tile& tile, const real* from, int64_t row_step, int64_t col_step,
-                                    const Store& store) {
-  const real* rows[Line::in];
-  int64_t steps[Line::in];
-  for (int r = 0; r < Line::in; ++r) {
-    rows[r] = tile.row_inside(r) ? from + r * row_step : kZeros;
-    steps[r] = tile.row_inside(r) ? col_step : 0;
-  }
-  square_transform<Line>(
-      [&](int row, int col)
-          HWY_ATTR { return hn::LoadU(d, tile.col_inside(col) ? rows[row] + col * steps[row] : kZeros); },
-      store);
-}
-
-template <class Line>
-void transform_tiles(const TileGrid& g, const real* images, int64_t first, const TileBlock<real>& to) {
-  const int64_t row_step = int64_t{g.image.w} * g.image.c, col_step = g.image.c;
-  const int64_t block_step = to.capacity * kLanes;
-  Tile tile(g, first);
-  for (int64_t t = 0; t < to.count; ++t, tile.advance()) {
-    const real* from = images + tile.first();
-    real* out = to.data + t * kLanes;
-    for (int64_t c = 0; c < g.image.c; c += kLanes, from += kLanes, out += block_step) {
-      const auto store = [&](int row, int col, V v)
-                             HWY_ATTR { hn::Store(v, d, out + (row * Line::out + col) * to.position_step); };
-      if (tile.all_inside())
-        square_transform<Line>([&](int row, int col)
-                                   HWY_ATTR { return hn::LoadU(d, from + row * row_step + col * col_step); },
-                               store);
-      else
-        transform_edge_tile<Line>(tile, from, row_step, col_step, store);
-    }
-  }
-}
-
-template <int m, bool add>
-void transform_outputs(const TileGrid& g, const TileBlock<const real>& from, int64_t first, int64_t channel,
-                       int64_t channels, const real* bias, real* images) {
-  using Line = OutputLine<m>;
-  const int64_t row_step = int64_t{g.image.w} * g.image.c, col_step = g.image.c;
-  const int64_t block_step = from.capacity * kLanes;
-  Tile tile(g, first);
-  for (int64_t t = 0; t < from.count; ++t, tile.advance()) {
-    real* out = images + tile.first() + channel;
-    const real* in = from.data + t * kLanes;
-    for (int64_t c = 0; c < channels; c += kLanes, out += kLanes, in += block_step) {
-      const auto load = [&](int row, int col) HWY_ATTR {
-        return hn::Load(d, in + (row * Line::in + col) * from.position_step);
-      };
-      const auto store = [&](int row, int col, V v) HWY_ATTR {
-        real* at = out + row * row_step + col * col_step;
-        if constexpr (add) v = hn::Add(v, hn::LoadU(d, at));
-        hn::StoreU(v, d, at);
-      };
-      if (tile.all_inside() && bias == nullptr)
-        square_transform<Line>(load, store);
-      else
-        square_transform<Line>(load, [&](int row, int col, V v) HWY_ATTR {
-          if (!tile.row_inside(row) || !tile.col_inside(col)) return;
-          store(row, col, bias == nullptr ? v : hn::Add(v, hn::LoadU(d, bias + channel + c)));
-        });
-    }
-  }
-}
 
 // --- products ---
 
