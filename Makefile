@@ -40,7 +40,7 @@ TEST_SRC := $(sort $(wildcard tests/*.cpp tests/*/*.cpp))
 PARALLEL  = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 objects   = $(1:%.cpp=$(DIR)/obj/%.o)
 
-.PHONY: all test run-tests demo setup check check-deps check-format cachecheck format sanitize double clean help FORCE
+.PHONY: all test run-tests demo bench setup check check-deps check-format cachecheck format sanitize double clean help FORCE
 
 all: $(DIR)/mbs $(if $(filter build/release-float,$(DIR)),build/mbs)  ## build the program (build/mbs)
 
@@ -50,6 +50,18 @@ test: setup  ## install what is missing, build and run all tests
 demo: setup  ## install what is missing, build, train ResNet-20 in two orders on real images (under 5 minutes)
 	@$(MAKE) --no-print-directory $(PARALLEL) all
 	@build/mbs demo
+
+# Tables here, their figures as JSON in build/bench/. BENCH_ROUNDS=20 measures steps longer where others use the machine.
+BENCH_ROUNDS ?= 6
+bench: setup  ## install what is missing, build, measure the machine, kernels and steps of ResNet-20 (a minute)
+	@$(MAKE) --no-print-directory $(PARALLEL) all
+	@mkdir -p build/bench
+	@build/mbs bench machine --out build/bench/machine.json
+	@echo
+	@build/mbs bench kernels resnet20 --out build/bench/kernels-resnet20.json
+	@echo
+	@build/mbs bench step resnet20 --orders baseline,mbs2 --profile --rounds $(BENCH_ROUNDS) \
+	  --out build/bench/step-resnet20.json
 
 setup:  ## install the Debian packages that are missing (with sudo where not root)
 	@./setup.sh

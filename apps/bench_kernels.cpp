@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "apps/bench_report.h"
 #include "apps/commands.h"
 #include "apps/data_table.h"
 #include "apps/experiment.h"
@@ -151,20 +152,14 @@ DataTable sum_table(const BenchKernelsOptions& options, const Results& results) 
 int run_bench_kernels(const BenchKernelsOptions& options) {
   const Results results = measure(options);
   const DataTable kernels = kernel_table(options, results), sums = sum_table(options, results);
-  if (options.json) {
-    fmt::print("{}\n", nlohmann::ordered_json{{"network", options.network.arch},
-                                              {"kernels", options.kernels},
-                                              {"threads", options.threads},
-                                              {"isa", machine_info().isa},
-                                              {"peak_gflop_per_s", results.peak * 1e-9},
-                                              {"rows", to_json(kernels)["rows"]},
-                                              {"sums", to_json(sums)["rows"]}}
-                           .dump(2));
-  } else if (options.csv) {
-    fmt::print("{}", to_csv(kernels));
-  } else {
-    fmt::print("{}\n{}", to_text(kernels), to_text(sums));
-  }
+  const nlohmann::ordered_json json{{"network", options.network.arch},
+                                    {"kernels", options.kernels},
+                                    {"threads", options.threads},
+                                    {"isa", machine_info().isa},
+                                    {"peak_gflop_per_s", results.peak * 1e-9},
+                                    {"rows", to_json(kernels)["rows"]},
+                                    {"sums", to_json(sums)["rows"]}};
+  hand_out(options.output, json, to_csv(kernels), to_text(kernels) + "\n" + to_text(sums));
   return 0;
 }
 

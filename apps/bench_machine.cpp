@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "apps/bench_report.h"
 #include "apps/commands.h"
 #include "apps/data_table.h"
 #include "apps/machine_info.h"
@@ -56,21 +57,16 @@ int run_bench_machine(const BenchMachineOptions& options) {
   if (const int all = options.threads > 0 ? options.threads : info.hardware_threads; all > 1)
     threads.push_back(all);
   const DataTable peak = peak_table(threads), bandwidth = bandwidth_table(threads);
-  if (options.json) {
-    fmt::print("{}\n", nlohmann::ordered_json{{"processor", info.processor},
-                                              {"isa", info.isa},
-                                              {"hardware_threads", info.hardware_threads},
-                                              {"precision", precision()},
-                                              {"peak", to_json(peak)["rows"]},
-                                              {"bandwidth", to_json(bandwidth)["rows"]}}
-                           .dump(2));
-  } else if (options.csv) {
-    fmt::print("{}{}", to_csv(peak), to_csv(bandwidth));
-  } else {
-    fmt::print("{} ({}), {} hardware threads, {}\n\n{}\n{}",
-               info.processor.empty() ? "unknown processor" : info.processor, info.isa, info.hardware_threads,
-               precision(), to_text(peak), to_text(bandwidth));
-  }
+  const nlohmann::ordered_json json{{"processor", info.processor},
+                                    {"isa", info.isa},
+                                    {"hardware_threads", info.hardware_threads},
+                                    {"precision", precision()},
+                                    {"peak", to_json(peak)["rows"]},
+                                    {"bandwidth", to_json(bandwidth)["rows"]}};
+  hand_out(options.output, json, to_csv(peak) + to_csv(bandwidth),
+           fmt::format("{} ({}), {} hardware threads, {}\n\n{}\n{}",
+                       info.processor.empty() ? "unknown processor" : info.processor, info.isa,
+                       info.hardware_threads, precision(), to_text(peak), to_text(bandwidth)));
   return 0;
 }
 

@@ -5,10 +5,16 @@
 
 namespace mbs {
 
+/// Where the figures go.
+struct BenchOutput {
+  bool json = false, csv = false;  ///< instead of text
+  std::string out;                 ///< a file that gets the JSON as well; empty: none
+};
+
 /// `mbs bench machine`.
 struct BenchMachineOptions {
   int threads = 0;  ///< 0: all hardware threads
-  bool json = false, csv = false;
+  BenchOutput output;
 };
 
 /// `mbs bench kernels`.
@@ -19,7 +25,17 @@ struct BenchKernelsOptions {
   std::string kernels = "auto", fusion = "auto", kind;
   int samples = 0;  ///< of one call; 0: the sub-batch of MBS2
   int threads = 1;
-  bool json = false, csv = false;
+  BenchOutput output;
+};
+
+/// `mbs bench step`. Of the experiment: what decides network, plan and machine.
+struct BenchStepOptions {
+  ExperimentOptions experiment;
+  std::vector<std::string> orders = {"baseline", "mbs2"};
+  int steps = 0;   ///< of one measurement; 0: about a second's worth
+  int rounds = 5;  ///< measurements of each order
+  std::string progress = "auto";
+  BenchOutput output;
 };
 
 }  // namespace mbs

@@ -15,9 +15,10 @@ struct HelpText {
   std::string text;
 };
 
-using Command = std::variant<HelpText, TrainOptions, EvalOptions, PredictOptions, PlanCliOptions, TuneOptions,
-                             CompareOptions, SimulateOptions, PaperOptions, GemmOptions, InfoOptions,
-                             DataOptions, DemoOptions, BenchMachineOptions, BenchKernelsOptions>;
+using Command =
+    std::variant<HelpText, TrainOptions, EvalOptions, PredictOptions, PlanCliOptions, TuneOptions,
+                 CompareOptions, SimulateOptions, PaperOptions, GemmOptions, InfoOptions, DataOptions,
+                 DemoOptions, BenchMachineOptions, BenchKernelsOptions, BenchStepOptions>;
 
 /// What the arguments (without the program's name) ask for. Error (usage): what is wrong, and the nearest
 /// flag or sub-command where a name is unknown.

@@ -20,5 +20,6 @@ int run_info(const InfoOptions& options);
 int run_demo(const DemoOptions& options);
 int run_bench_machine(const BenchMachineOptions& options);
 int run_bench_kernels(const BenchKernelsOptions& options);
+int run_bench_step(const BenchStepOptions& options);
 
 }  // namespace mbs

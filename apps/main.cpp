@@ -34,6 +34,7 @@ struct Dispatch {
   int operator()(const DemoOptions& options) const { return run_demo(options); }
   int operator()(const BenchMachineOptions& options) const { return run_bench_machine(options); }
   int operator()(const BenchKernelsOptions& options) const { return run_bench_kernels(options); }
+  int operator()(const BenchStepOptions& options) const { return run_bench_step(options); }
 };
 
 }  // namespace

@@ -46,7 +46,7 @@ struct ExperimentOptions {
   std::string modelled = "wavecore";
   int batch_size = 128;
   int cores = 0, threads = 0;
-  bool mirror = true, tune = true;
+  bool mirror = true, tune = true, profile = false;
 
   double lr = 0.1;
   std::string lr_schedule = "cosine";
@@ -256,6 +256,9 @@ void run(TrainOptions& o, Visit&& visit) {
   visit({"--steps", "stop after N updates instead of --epochs; 0: off", 0, 1e12}, o.experiment.steps);
   visit({"--mirror,!--no-mirror", "count every kernel call in the WaveCore model; never part of the result"},
         o.experiment.mirror);
+  visit({"--profile,!--no-profile",
+         "print where the time of a step went, at the end; never part of the result"},
+        o.experiment.profile);
   visit({"--overfit-batch,!--no-overfit-batch",
          "train on the first batch again and again, without augmentation: a "
          "network and a recipe that work reach a loss near 0"},

@@ -11,6 +11,7 @@
 #include "apps/banner.h"
 #include "apps/commands.h"
 #include "apps/config.h"
+#include "apps/roofline.h"
 #include "apps/simulation.h"
 #include "apps/stop_signal.h"
 #include "apps/table.h"
@@ -30,9 +31,9 @@ struct SeedResult {
 };
 
 /// What may differ when a run is continued: how long it is, and what its bits do not depend on.
-constexpr std::array kMayChange = {"epochs",     "steps",        "threads",  "order",   "buffer",
-                                   "accounting", "fusion",       "tune",     "mirror",  "machine",
-                                   "target-acc", "log-interval", "progress", "data-dir"};
+constexpr std::array kMayChange = {"epochs",     "steps",      "threads",      "order",    "buffer",
+                                   "accounting", "fusion",     "tune",         "mirror",   "machine",
+                                   "profile",    "target-acc", "log-interval", "progress", "data-dir"};
 
 void check_same_run(const TrainOptions& options, const std::string& folder) {
   const Settings was = settings_of(read_run_options(folder)), is = settings_of(options);
@@ -133,6 +134,22 @@ SeedResult summarize(const TrainOptions& options, const Experiment& e, const Tra
   return {missed ? kExitTargetMissed : 0, test.accuracy};
 }
 
+/// Where the time of this process went, on the screen and in the log.
+void show_profile(const Experiment& e, const Trainer& trainer, TrainLoop& loop, const RunOutcome& outcome,
+                  Display& display) {
+  Profile profile = trainer.profile();
+  profile.seconds = outcome.seconds;
+  profile.rows.push_back({.part = "wait for images", .phase = "step", .seconds = outcome.wait_seconds});
+  const double peak = measure_fma_peak(std::min(e.options.threads, e.options.cores));
+  const DataTable table = profile_table(e.options.order, profile, peak);
+  display.line("\n" + profile_text(table));
+  loop.log(Json{{"event", "profile"},
+                {"steps", profile.steps},
+                {"peak_gflop_per_s", peak * 1e-9},
+                {"rows", to_json(table)["rows"]}}
+               .dump());
+}
+
 SeedResult train_one(const TrainOptions& options, Display& display) {
   const auto experiment = make_experiment(options.experiment, [&](int64_t done, int64_t total) {
     display.status(static_cast<double>(done) / static_cast<double>(std::max<int64_t>(total, 1)),
@@ -154,6 +171,7 @@ SeedResult train_one(const TrainOptions& options, Display& display) {
   TrainLoop loop(*experiment, trainer, folder, options.log_interval, display, start);
   if (start.log_bytes == 0) loop.log(run_header(*experiment));
   const RunOutcome outcome = loop.run();
+  if (options.experiment.profile) show_profile(*experiment, trainer, loop, outcome, display);
   if (outcome.interrupted) {
     display.line(fmt::format("interrupted after step {}; saved. Go on with: mbs train --resume {}",
                              outcome.position.step, folder));

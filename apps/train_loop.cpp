@@ -47,7 +47,7 @@ RunOutcome TrainLoop::run() {
   display_.row(epoch_header());
   while (!done() && !stop_requested()) train_epoch();
   if (!done()) save("last", true);
-  return {position_, validation_, loader_.wait_seconds(), !done()};
+  return {position_, validation_, process_seconds_, loader_.wait_seconds(), !done()};
 }
 
 void TrainLoop::train_epoch() {

@@ -13,7 +13,8 @@ namespace mbs {
 struct RunOutcome {
   RunPosition position;
   Evaluation validation;    ///< of the last epoch
-  double wait_seconds = 0;  ///< that training waited for images, by this process
+  double seconds = 0;       ///< of training by this process, evaluation and saving left out
+  double wait_seconds = 0;  ///< of it waiting for images
   bool interrupted = false;
 };
 

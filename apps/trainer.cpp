@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "apps/progress.h"
 #include "engine/check.h"
 
 namespace mbs {
@@ -56,11 +57,19 @@ Trainer::Trainer(const Experiment& e)
       sgd_(e.network, e.sgd_options(), e.options.threads),
       cores_(e.network, e.plan.schedule, e.options.batch_size, e.options.cores, e.options.threads),
       evaluator_(e.network, e.options.threads) {
-  if (!e.options.mirror) return;
-  simulators_.assign(static_cast<size_t>(e.options.cores),
-                     Simulator(e.machine, counting_rules(e.plan.rules), true));
-  for (Simulator& simulator : simulators_) recorders_.push_back(&simulator);
+  if (e.options.mirror)
+    simulators_.assign(static_cast<size_t>(e.options.cores),
+                       Simulator(e.machine, counting_rules(e.plan.rules), true));
+  for (Simulator& simulator : simulators_) mirrors_.push_back(&simulator);
+  restart_profile();
 }
+
+void Trainer::restart_profile() {
+  const ExperimentOptions& options = experiment_.options;
+  if (options.profile) profiler_.emplace(experiment_.network, options.cores, options.threads, mirrors_);
+}
+
+Profile Trainer::profile() const { return profiler_ ? profiler_->profile() : Profile{}; }
 
 void Trainer::restore(TrainState state) {
   CHECK(state.velocity.size() == state_.params.size(), "a checkpoint without momentum");
@@ -76,11 +85,15 @@ TrainState Trainer::state() const {
 }
 
 BatchResult Trainer::step(const LoadedBatch& batch, int64_t step, double lr) {
+  const Stopwatch watch;
   for (Simulator& simulator : simulators_) simulator.reset();
+  const std::span<Recorder* const> recorders = profiler_ ? profiler_->recorders() : mirrors_;
   const StepKey key{static_cast<uint64_t>(experiment_.options.seed), static_cast<uint64_t>(step)};
   const BatchResult result = cores_.step({batch.samples(), batch.images, batch.labels.data()}, key,
-                                         state_.params, state_.states, recorders_);
+                                         state_.params, state_.states, recorders);
   sgd_.step(state_.params, cores_.gradients(), lr);
+  for (Recorder* recorder : recorders) recorder->on_stage(Stage::optimizer);
+  if (profiler_) profiler_->add_step(watch.seconds());
   return result;
 }
 

@@ -1,11 +1,13 @@
 // One experiment in training: its weights, one update, one evaluation. Knows no files and no screen.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "apps/checkpoint.h"
 #include "apps/experiment.h"
+#include "apps/profiler.h"
 #include "engine/data_parallel.h"
 
 namespace mbs {
@@ -52,6 +54,10 @@ class Trainer {
   /// What the last step cost on the modelled machine, from its kernel calls; all 0 with --no-mirror. DRAM
   /// bytes are the sum of all cores; time and energy are those of cores that all have the largest share.
   StepCost modelled_step() const;
+  /// Where the time of the steps so far went; empty without ExperimentOptions::profile.
+  Profile profile() const;
+  /// Begins a new profile.
+  void restart_profile();
   std::span<const real> params() const { return state_.params; }
   int64_t planned_bytes() const { return cores_.planned_bytes(); }
 
@@ -62,7 +68,8 @@ class Trainer {
   DataParallel cores_;
   Evaluator evaluator_;
   std::vector<Simulator> simulators_;  // one per core
-  std::vector<Recorder*> recorders_;
+  std::vector<Recorder*> mirrors_;     // the same, as the engine sees them
+  std::optional<Profiler> profiler_;
 };
 
 }  // namespace mbs

@@ -15,13 +15,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::vector<int> sub_batches(const Candidate& candidate) {
-  std::vector<int> sizes;
-  for (const Group& group : candidate.plan.groups) sizes.push_back(group.sub_batch);
-  if (candidate.order == "baseline") sizes = {candidate.plan.schedule.batch};
-  return sizes;
-}
-
 const char* outcome(const Candidate& candidate) {
   if (candidate.order == "baseline") return "reference";
   return candidate.best ? "best" : candidate.dropped ? "dropped" : "";
@@ -32,7 +25,7 @@ Table table_of(const std::vector<Candidate>& candidates, int batch) {
   for (const Candidate& c : candidates) {
     const bool planned = c.order != "baseline";
     table.rows.push_back({c.order, planned ? grouping_name(c.choice.grouping) : "-",
-                          planned ? binary_bytes(c.plan.buffer_bytes) : "-", joined(sub_batches(c), " "),
+                          planned ? binary_bytes(c.plan.buffer_bytes) : "-", joined(sub_batches(c.plan), " "),
                           fmt::format("{:.4f}", c.seconds_per_step()),
                           fmt::format("{:.1f}", batch / c.seconds_per_step()), binary_bytes(c.peak_rss_bytes),
                           outcome(c)});
@@ -46,7 +39,7 @@ Table csv_of(const std::vector<Candidate>& candidates, int batch) {
               {}};
   for (const Candidate& c : candidates)
     table.rows.push_back({c.order, grouping_name(c.choice.grouping), std::to_string(c.plan.buffer_bytes),
-                          std::to_string(c.plan.groups.size()), joined(sub_batches(c), " "),
+                          std::to_string(c.plan.groups.size()), joined(sub_batches(c.plan), " "),
                           std::to_string(c.steps), fmt::format("{:.6f}", c.seconds_per_step()),
                           fmt::format("{:.3f}", batch / c.seconds_per_step()),
                           std::to_string(c.peak_rss_bytes), outcome(c)});
@@ -66,7 +59,7 @@ Json json_of(const std::vector<Candidate>& candidates, const ExperimentOptions& 
     json["plans"].push_back({{"order", c.order},
                              {"grouping", grouping_name(c.choice.grouping)},
                              {"buffer_bytes", c.plan.buffer_bytes},
-                             {"sub_batches", sub_batches(c)},
+                             {"sub_batches", sub_batches(c.plan)},
                              {"steps", c.steps},
                              {"seconds_per_step", c.seconds_per_step()},
                              {"images_per_second", e.batch_size / c.seconds_per_step()},

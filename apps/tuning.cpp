@@ -5,11 +5,10 @@
 #include <algorithm>
 #include <limits>
 
-#include "apps/child_process.h"
 #include "apps/machine_info.h"
 #include "apps/median.h"
+#include "apps/step_timing.h"
 #include "apps/table.h"
-#include "apps/trainer.h"
 #include "engine/check.h"
 
 namespace mbs {
@@ -17,54 +16,20 @@ namespace {
 
 constexpr int kSyntheticClasses = 10;
 constexpr double kDropAbove = 1.1;  // times the best of the order; neighbours disturb a step by less
-constexpr int kFewestSteps = 2, kMostSteps = 20;
 
-// Synthetic images, one batch of them, and weights that stay as they are: every step does the same work.
+// The plans are given: what an earlier tuning found does not matter.
 ExperimentOptions experiment_of(const TuneOptions& options, const std::string& order) {
-  ExperimentOptions e = options.experiment;
-  fill_in(e);
-  e.image_size = image_size_of(e);
-  e.order = order;
-  e.dataset = "synthetic";
-  e.limit_train = e.batch_size;
-  e.val_share = 0;
-  e.aug = "none";
-  e.lr = 0;
+  ExperimentOptions e = synthetic_experiment(options.experiment, order);
   e.tune = false;
   return e;
 }
 
-// What train does in a step, measured; the first step, which takes the memory, is not counted.
-void measure_in_child(const ExperimentOptions& e, const PlanChoice& choice, int wanted_steps, int answers) {
-  const auto experiment = make_experiment(e, {}, &choice);
-  Trainer trainer(*experiment);
-  const Data& data = experiment->data;
-  Loader loader(data.splits.train, data.held_out.train, data.normalization, experiment->loader_options());
-  loader.start(0);
-  const auto batch = loader.next();
-  Stopwatch watch;
-  trainer.step(*batch, 0, e.lr);
-  const int steps = wanted_steps > 0
-                        ? wanted_steps
-                        : std::clamp(static_cast<int>(1 / watch.seconds()), kFewestSteps, kMostSteps);
-  std::vector<double> seconds;
-  for (int step = 1; step <= steps; ++step) {
-    watch.restart();
-    trainer.step(*batch, step, e.lr);
-    seconds.push_back(watch.seconds());
-  }
-  send_answer(answers, {{"seconds", seconds}, {"peak_rss_bytes", peak_rss_bytes()}});
-}
-
 void measure_once(Candidate& candidate, const TuneOptions& options) {
-  const ExperimentOptions e = experiment_of(options, candidate.order);
-  ChildProcess child(candidate.order,
-                     [&](int answers) { measure_in_child(e, candidate.choice, options.steps, answers); });
-  const nlohmann::json answer = child.answer();
-  const auto seconds = answer["seconds"].get<std::vector<double>>();
-  candidate.rounds.push_back(median(seconds));
-  candidate.steps += static_cast<int64_t>(seconds.size());
-  candidate.peak_rss_bytes = std::max(candidate.peak_rss_bytes, answer["peak_rss_bytes"].get<int64_t>());
+  const StepTimes times =
+      time_steps(experiment_of(options, candidate.order), options.steps, &candidate.choice);
+  candidate.rounds.push_back(median(times.seconds));
+  candidate.steps += static_cast<int64_t>(times.seconds.size());
+  candidate.peak_rss_bytes = std::max(candidate.peak_rss_bytes, times.peak_rss_bytes);
 }
 
 double best_seconds(const std::vector<Candidate>& candidates, const std::string& order) {

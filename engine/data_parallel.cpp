@@ -23,6 +23,10 @@ CoreBatch core_batch(const Network& network, const Batch& batch, int cores, int 
           batch.labels + share.begin};
 }
 
+void report(std::span<Recorder* const> recorders, Stage stage) {
+  for (Recorder* recorder : recorders) recorder->on_stage(stage);
+}
+
 }  // namespace
 
 DataParallel::DataParallel(const Network& network, const Schedule& schedule, int batch, int cores,
@@ -51,18 +55,24 @@ BatchResult DataParallel::step(const Batch& batch, const StepKey& key, std::span
                                std::span<real> states, std::span<Recorder* const> recorders) {
   CHECK(batch.samples >= cores() && batch.samples <= batch_, "{} samples in a batch of {} on {} cores",
         batch.samples, batch_, cores());
+  report(recorders, Stage::begin);
   prepare(params);
+  report(recorders, Stage::prepare);
   const Parameters parameters{params, states, prepared_};
   parallel_for(cores(), threads_, [&](int c) {
     const auto i = static_cast<size_t>(c);
+    if (!recorders.empty()) recorders[i]->on_stage(Stage::enter);
     std::fill(core_gradients_[i].begin(), core_gradients_[i].end(), real{0});
     cores_[i]->run(core_batch(network_, batch, cores(), c), key, parameters, core_gradients_[i],
                    recorders.empty() ? nullptr : recorders[i]);
   });
+  report(recorders, Stage::leave);
   const BatchResult result = collect(batch, {});
   if (!std::isfinite(result.loss_sum)) report_nonfinite(batch, key, parameters);
+  report(recorders, Stage::loss);
   sum_gradients();
   update_states(batch.samples, states);
+  report(recorders, Stage::sum);
   return result;
 }
 

@@ -48,7 +48,8 @@ class DataParallel {
 
   /// Forward and backward over the batch (cores <= samples <= the constructor's batch). Afterwards
   /// gradients() holds the gradient of the mean loss, and the running statistics in `states` are updated.
-  /// `recorders`: one per core or empty; each sees the kernel calls of its core, on the thread that runs it.
+  /// `recorders`: one per core or empty; each sees the kernel calls of its core, on the thread that runs it,
+  /// and every stage but the optimizer's, which is not run here.
   /// Error: the loss is not finite; the message names the first layer whose output is not.
   BatchResult step(const Batch&, const StepKey&, std::span<const real> params, std::span<real> states,
                    std::span<Recorder* const> recorders = {});

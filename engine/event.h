@@ -117,11 +117,28 @@ struct KernelEvent {
   std::span<const Operand> operands;
 };
 
-/// Observes the kernel calls of one core.
+/// The parts of a training step beside its kernel calls, in their order. Those of a core run on its thread,
+/// all others on the caller's.
+enum class Stage : uint8_t {
+  begin,      ///< nothing was done yet
+  prepare,    ///< parameters are in the form that kernels read
+  enter,      ///< of a core: its thread has come to it
+  clear,      ///< of a core: its gradients are zero; kernel calls follow
+  finish,     ///< of a core: its gradients are in the form of the parameters
+  leave,      ///< all cores are done
+  loss,       ///< losses are collected
+  sum,        ///< gradients of all cores are summed, running statistics folded
+  optimizer,  ///< parameters are updated
+};
+inline constexpr size_t kStages = 9;
+
+/// Observes the training steps of one core. Every call says what has just ended, so that the time since the
+/// last call is the time it took.
 class Recorder {
  public:
   virtual ~Recorder() = default;
   virtual void on_kernel(const KernelEvent&) = 0;
+  virtual void on_stage(Stage) {}
 };
 
 }  // namespace mbs

@@ -101,8 +101,10 @@ void Executor::run(const CoreBatch& batch, const StepKey& key, const Parameters&
   bind_params(params, gradients);
   EventSource events(network_, recorder);
   if (program_.training) accumulators_.fill_zero();
+  if (recorder != nullptr) recorder->on_stage(Stage::clear);
   walk({batch, key, program_.training, params.prepared}, events);
   if (program_.training) finish_gradients();
+  if (recorder != nullptr) recorder->on_stage(Stage::finish);
 }
 
 void Executor::walk(const Run& run, EventSource& events) {

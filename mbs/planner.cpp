@@ -271,6 +271,13 @@ std::string group_name(const Network& network, const Group& group) {
   return first == last ? first : first + " .. " + last;
 }
 
+std::vector<int> sub_batches(const Plan& plan) {
+  if (plan.order == Order::baseline) return {plan.schedule.batch};
+  std::vector<int> sizes;
+  for (const Group& group : plan.groups) sizes.push_back(group.sub_batch);
+  return sizes;
+}
+
 std::string group_table(const Network& network, const Plan& plan) {
   std::string text = fmt::format("{:<32} {:>9} {:>10} {:>14} {:>14}\n", "group", "sub-batch", "iterations",
                                  "bytes/sample", "weight bytes");

@@ -80,6 +80,9 @@ Plan plan_with_groups(const Network&, const PlanOptions&, const std::vector<int>
 /// The first and the last block of a group, "conv1 .. layer2.0", or the only one.
 std::string group_name(const Network&, const Group&);
 
+/// The sub-batch of every group; of the baseline, which has none, the batch.
+std::vector<int> sub_batches(const Plan&);
+
 /// One line per group: blocks, sub-batch, iterations, bytes per sample, weight bytes.
 std::string group_table(const Network&, const Plan&);
 
