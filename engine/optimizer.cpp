@@ -1,5 +1,6 @@
 #include "engine/optimizer.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "engine/parallel.h"
@@ -15,25 +16,25 @@ bool is_norm_or_bias(ParamKind kind) {
 }  // namespace
 
 Sgd::Sgd(const Network& network, const SgdOptions& options, int threads)
-    : options_(options),
+    : network_(network),
+      options_(options),
       threads_(threads),
-      velocity_(static_cast<size_t>(network.param_array_elems())),
-      decay_(velocity_.size()) {
-  for (const ParamInfo& p : network.params()) {
-    if (is_norm_or_bias(p.spec.kind) && !options.decay_norm_and_bias) continue;
-    for (int64_t i = 0; i < p.elems; ++i)
-      decay_[static_cast<size_t>(p.offset + i)] = static_cast<real>(options.weight_decay);
-  }
-}
+      velocity_(static_cast<size_t>(network.param_array_elems())) {}
 
 void Sgd::step(std::span<real> params, std::span<const real> gradients, double lr) {
   const auto rate = static_cast<real>(lr), momentum = static_cast<real>(options_.momentum);
   parallel_ranges(static_cast<int64_t>(params.size()), threads_, [&](int64_t begin, int64_t end) {
-    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
-      const real g = gradients[i] + decay_[i] * params[i];
-      const real v = momentum * velocity_[i] + g;
-      velocity_[i] = v;
-      params[i] -= rate * (options_.nesterov ? g + momentum * v : v);
+    for (const ParamInfo& p : network_.params()) {
+      const bool decays = options_.decay_norm_and_bias || !is_norm_or_bias(p.spec.kind);
+      const auto decay = static_cast<real>(decays ? options_.weight_decay : 0);
+      const auto first = static_cast<size_t>(std::max(begin, p.offset));
+      const auto last = static_cast<size_t>(std::max(begin, std::min(end, p.offset + p.elems)));
+      for (size_t i = first; i < last; ++i) {
+        const real g = gradients[i] + decay * params[i];
+        const real v = momentum * velocity_[i] + g;
+        velocity_[i] = v;
+        params[i] -= rate * (options_.nesterov ? g + momentum * v : v);
+      }
     }
   });
 }

@@ -30,10 +30,10 @@ class Sgd {
   std::span<const real> velocity() const { return velocity_; }
 
  private:
+  const Network& network_;
   SgdOptions options_;
   int threads_;
   std::vector<real> velocity_;
-  std::vector<real> decay_;  ///< weight decay of each element
 };
 
 /// Parameters as their ParamSpec says, keyed by (seed, index of the parameter); padding is zero.

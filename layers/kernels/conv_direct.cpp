@@ -34,22 +34,33 @@ void for_each_panel(int64_t channels, Body&& body) {
   }
 }
 
+/// Panels of more elements are packed at each call, into scratch that all layers share: layers with so many
+/// weights do enough work per weight to hide that, and ResNet-50 would keep 160 MiB of panels beside its
+/// weights.
+constexpr int64_t kMostPrepared = int64_t{1} << 18;
+
+int64_t prepared_elems(int64_t panels) { return panels <= kMostPrepared ? panels : 0; }
+int64_t panel_scratch(int64_t panels) { return panels - prepared_elems(panels); }
+
 // --- forward ---
 
-/// The weights are a panel as they are.
-bool is_one_panel(const ConvShape& s) { return s.out.c == panel_vectors(s.out.c) * vector_lanes(); }
-
-/// All panels of the weights of the forward pass.
-int64_t forward_prepared(const ConvShape& s) {
-  return is_one_panel(s) ? 0 : panels_elems(s.taps() * s.in.c, s.out.c);
+/// All panels of the weights of the forward pass; none where the weights are a panel as they are.
+int64_t forward_panels(const ConvShape& s) {
+  const bool is_one_panel = s.out.c == panel_vectors(s.out.c) * vector_lanes();
+  return is_one_panel ? 0 : panels_elems(s.taps() * s.in.c, s.out.c);
 }
 
-void prepare_forward(const ConvShape& s, const real* w, real* to) {
-  if (is_one_panel(s)) return;
+int64_t forward_prepared(const ConvShape& s) { return prepared_elems(forward_panels(s)); }
+
+void pack_forward(const ConvShape& s, const real* w, real* to) {
   const int64_t k = s.taps() * s.in.c;
   for_each_panel(s.out.c, [&](const Panel& p) {
     copy_columns(w + p.first, k, p.channels, s.out.c, to + k * p.first, p.width);
   });
+}
+
+void prepare_forward(const ConvShape& s, const real* w, real* to) {
+  if (forward_prepared(s) > 0) pack_forward(s, w, to);
 }
 
 Tile forward_tile(const ConvShape& s, const Frame& f) {
@@ -58,15 +69,18 @@ Tile forward_tile(const ConvShape& s, const Frame& f) {
 
 int64_t forward_scratch(const ConvShape& s) {
   const Frame f = input_frame(s);
-  return kAlignSlack + frame_scratch(f, forward_tile(s, f));
+  return kAlignSlack + panel_scratch(forward_panels(s)) + frame_scratch(f, forward_tile(s, f));
 }
 
 void forward(const ConvShape& s, const ConvArgs& a) {
   const Frame frame = input_frame(s);
   const Tile largest = forward_tile(s, frame);
   const Patch patch = input_patch(s, frame);
-  real* framed = align_scratch(a.scratch);
-  const real* panels = is_one_panel(s) ? a.w : a.prepared;
+  real* packed = align_scratch(a.scratch);
+  const int64_t scratch_panels = panel_scratch(forward_panels(s));
+  if (scratch_panels > 0) pack_forward(s, a.w, packed);
+  const real* panels = scratch_panels > 0 ? packed : forward_prepared(s) > 0 ? a.prepared : a.w;
+  real* framed = packed + scratch_panels;
   const int64_t out_row = int64_t{s.out.w} * s.out.c;
   for_each_tile(frame, largest, a.samples, a.x, framed, [&](const Tile& t, const real* x, int64_t x_step) {
     const Grid grid{t.samples, t.rows, s.out.w};
@@ -165,15 +179,20 @@ void pack_phase(const ConvShape& s, const Phase2d& phase, const real* w, real* t
   });
 }
 
-int64_t data_gradient_prepared(const ConvShape& s) { return panels_elems(s.taps() * s.out.c, s.in.c); }
+int64_t data_gradient_panels(const ConvShape& s) { return panels_elems(s.taps() * s.out.c, s.in.c); }
+int64_t data_gradient_prepared(const ConvShape& s) { return prepared_elems(data_gradient_panels(s)); }
+
+void pack_data_gradient(const ConvShape& s, const real* w, real* to) {
+  for_each_phase(s, [&](const Phase2d& phase, int64_t at) { pack_phase(s, phase, w, to + at); });
+}
 
 void prepare_data_gradient(const ConvShape& s, const real* w, real* to) {
-  for_each_phase(s, [&](const Phase2d& phase, int64_t at) { pack_phase(s, phase, w, to + at); });
+  if (data_gradient_prepared(s) > 0) pack_data_gradient(s, w, to);
 }
 
 int64_t data_gradient_scratch(const ConvShape& s) {
   const Frame f = gradient_frame(s);
-  return kAlignSlack + frame_scratch(f, gradient_tile(s, f));
+  return kAlignSlack + panel_scratch(data_gradient_panels(s)) + frame_scratch(f, gradient_tile(s, f));
 }
 
 /// dx of one phase in the rows of one tile.
@@ -204,12 +223,16 @@ void clear_rows(const ConvShape& s, const Tile& t, real* dx) {
 void data_gradient(const ConvShape& s, const ConvArgs& a) {
   const Frame frame = gradient_frame(s);
   const Tile largest = gradient_tile(s, frame);
-  real* framed = align_scratch(a.scratch);
+  real* packed = align_scratch(a.scratch);
+  const int64_t scratch_panels = panel_scratch(data_gradient_panels(s));
+  if (scratch_panels > 0) pack_data_gradient(s, a.w, packed);
+  const real* panels = scratch_panels > 0 ? packed : a.prepared;
+  real* framed = packed + scratch_panels;
   const bool clear = has_gaps(s) && !a.add;
   for_each_tile(frame, largest, a.samples, a.dy, framed, [&](const Tile& t, const real* dy, int64_t dy_step) {
     if (clear) clear_rows(s, t, a.out);
     for_each_phase(s, [&](const Phase2d& phase, int64_t at) {
-      phase_gradient(s, a, frame, phase, t, dy, dy_step, a.prepared + at);
+      phase_gradient(s, a, frame, phase, t, dy, dy_step, panels + at);
     });
   });
 }
