@@ -21,7 +21,7 @@ def setting(peer, name, norm=""):
 OURS, FAST, SLOW = setting("mbs", "mbs2"), setting("PyTorch", "fast"), setting("PyTorch", "slow")
 
 
-def bench(row, figures, missing=lambda peer: False, rounds=3):
+def bench(row, figures, missing=lambda peer: False, rounds=3, foreign=0.0):
     """The verdict of one row and its measurements. `figures`: {setting: [of each call in turn]}; a text is a failure."""
     calls = {key: iter(values) for key, values in figures.items()}
 
@@ -29,7 +29,8 @@ def bench(row, figures, missing=lambda peer: False, rounds=3):
         value = next(calls[asked])
         if isinstance(value, str):
             raise measuring.Failed(value)
-        return measuring.Measurement(value if isinstance(value, dict) else {"images_per_second": value})
+        output = value if isinstance(value, dict) else {"images_per_second": value}
+        return measuring.Measurement(output, foreign)
 
     with contextlib.redirect_stderr(io.StringIO()):
         verdicts, taken = run.bench([row], rounds, 1, measure, missing)
@@ -53,6 +54,13 @@ class Verdicts(unittest.TestCase):
         self.assertEqual(run.exit_code([verdict]), 0)
         verdict, _ = bench(self.ROW, {OURS: [150] * 3, FAST: [100] * 3, SLOW: [50] * 3})
         self.assertEqual(verdict.state, "met")
+
+    def test_disturbed_figures_are_told(self):
+        figures = {OURS: [150] * 2, FAST: [100] * 2, SLOW: [50] * 2}
+        verdict, _ = bench(self.ROW, figures, rounds=2, foreign=0.07)
+        self.assertIn("met, 6 of 6 disturbed", table_text([verdict]))
+        verdict, _ = bench(self.ROW, figures, rounds=2, foreign=0.05)
+        self.assertNotIn("disturbed", table_text([verdict]))
 
     def test_less_memory_is_better(self):
         row = Row("memory", (OURS,), (FAST, SLOW), 0.5, MEMORY)

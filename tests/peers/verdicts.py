@@ -28,7 +28,8 @@ class Verdict:
     ratio: float = 0.0
     lowest: float = 0.0  # ratio of a round
     highest: float = 0.0
-    disturbed: int = 0  # measurements that stayed above the limit of foreign load
+    measurements: int = 0
+    disturbed: int = 0  # of them: those that stayed above the limit of foreign load
 
 
 def median(samples, quantity):
@@ -58,9 +59,9 @@ def judge(row, samples):
     ratio = our_value / rival_value
     met = ratio <= row.asked if row.quantity == MEMORY else ratio >= row.asked
     rounds = ratios_of_rounds(samples[ours], samples[rival], row.quantity) or [ratio]
-    disturbed = sum(s.measurement.disturbed for setting in row.settings for s in samples[setting])
+    disturbed = [sample.measurement.disturbed for setting in row.settings for sample in samples[setting]]
     return Verdict(row, "met" if met else "missed", "", str(ours), our_value, str(rival), rival_value, ratio,
-                   min(rounds), max(rounds), disturbed)
+                   min(rounds), max(rounds), len(disturbed), sum(disturbed))
 
 
 HEAD = ["what", "ours", "rival", "ratio", "of a round", "asked", "", "best rival"]
@@ -76,7 +77,9 @@ def cells(verdict):
     asked = f"{sign} {row.asked:.3g}" + (" (aim)" if row.aim else "")
     if not verdict.ours:
         return [row.name, "", "", "", "", asked, verdict.state, verdict.reason.split("\n")[0]]
-    state = verdict.state + (f", {verdict.disturbed} disturbed" if verdict.disturbed else "")
+    state = verdict.state
+    if verdict.disturbed:
+        state += f", {verdict.disturbed} of {verdict.measurements} disturbed"
     return [row.name, value_text(verdict.ours, row.quantity), value_text(verdict.rival, row.quantity),
             f"{verdict.ratio:.3f}", f"{verdict.lowest:.3f}-{verdict.highest:.3f}", asked, state, verdict.rival_setting]
 
