@@ -35,12 +35,12 @@ LDLIBS   := -lopenblas -lhwy -lfmt -lz
 
 LIB_SRC  := $(sort $(wildcard engine/*.cpp layers/*.cpp layers/*/*.cpp mbs/*.cpp wavecore/*.cpp datasets/*.cpp \
             $(filter-out apps/main.cpp,$(wildcard apps/*.cpp))))
-TEST_SRC := $(sort $(wildcard tests/*.cpp tests/*/*.cpp))
+TEST_SRC := $(sort $(filter-out tests/peers/%,$(wildcard tests/*.cpp tests/*/*.cpp)))
 # Every processor, unless the user said otherwise.
 PARALLEL  = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 objects   = $(1:%.cpp=$(DIR)/obj/%.o)
 
-.PHONY: all test run-tests demo bench setup check check-deps check-format cachecheck format sanitize double clean help FORCE
+.PHONY: all test run-tests demo bench bench-peers setup check check-deps check-format cachecheck format sanitize double clean help FORCE
 
 all: $(DIR)/mbs $(if $(filter build/release-float,$(DIR)),build/mbs)  ## build the program (build/mbs)
 
@@ -93,6 +93,12 @@ cachecheck:  ## the model's DRAM traffic against cache misses of the real progra
 	  build/cachecheck/mbs >&2
 	@tests/cachecheck.py build/cachecheck/mbs $(CACHECHECK)
 
+# PEERS='--only resnet20 --rounds 5' passes options on; tests/peers/run.py --help lists them.
+bench-peers:  ## training steps beside PyTorch, oneDNN and dlib: the ratios of docs/performance.md (45 minutes; PEERS=options)
+	@./setup.sh python3-torch libdnnl-dev libdlib-dev >&2
+	@$(MAKE) --no-print-directory $(PARALLEL) all build/peers/onednn_convolutions build/peers/dlib_resnet20 >&2
+	@tests/peers/run.py $(PEERS)
+
 format:  ## format the sources
 	@clang-format -i $(SOURCES)
 
@@ -114,6 +120,11 @@ $(DIR)/mbs: $(call objects,$(LIB_SRC) apps/main.cpp)
 $(DIR)/tests: $(call objects,$(LIB_SRC) $(TEST_SRC))
 	$(CXX) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
+# Rivals get what this machine has: their headers hold much of their code.
+build/peers/%: tests/peers/%.cpp $(call objects,$(LIB_SRC))
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -march=native $(LDFLAGS) $(filter %.cpp %.o,$^) $(LDLIBS) -ldnnl -ldlib -o $@
+
 # No hot loops here: compile fast.
 $(DIR)/obj/apps/%.o $(DIR)/obj/tests/%.o: OPTIMIZE := $(if $(filter debug,$(BUILD))$(SAN),-O1 -g,-O1)
 
@@ -127,4 +138,4 @@ $(DIR)/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
 
--include $(shell find $(DIR)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(DIR)/obj build/peers -name '*.d' 2>/dev/null)

@@ -11,6 +11,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from torch_networks import ResNet, SmallCnn
+
 STREAM_TEST = 9  # engine/random.h: Stream::test
 IMAGES, LABELS, PARAMS, STATES = range(4)  # what a value is for: the third part of its key
 SAMPLED = 16  # elements of each array that are written out
@@ -52,112 +54,40 @@ def labels_of(seed, count, classes):
     return [int(b) * classes >> 64 for b in bits(seed, LABELS, 0, count)]
 
 
-# --- networks, with torchvision's names ---
+# --- networks ---
 
-class OptionA(nn.Module):
-    def __init__(self, extra, stride):
-        super().__init__()
-        self.extra, self.stride = extra, stride
+def make_model(case):
+    def norm(channels):
+        if case["norm"] == "bn":
+            return nn.BatchNorm2d(channels)
+        return nn.GroupNorm(case["gn_groups"] or channels // case["gn_channels"], channels)
 
-    def forward(self, x):
-        return F.pad(x[:, :, ::self.stride, ::self.stride], (0, 0, 0, 0, self.extra // 2, self.extra - self.extra // 2))
-
-
-class Block(nn.Module):
-    def __init__(self, case, c_in, width, stride, bottleneck):
-        super().__init__()
-        out = width * 4 if bottleneck else width
-        kernels = (1, 3, 1) if bottleneck else (3, 3)
-        channels = (c_in, width, width, out) if bottleneck else (c_in, width, out)
-        strided = 1 if bottleneck else 0  # torchvision: a bottleneck strides in its 3x3 convolution
-        for i, k in enumerate(kernels):
-            conv = nn.Conv2d(channels[i], channels[i + 1], k, stride if i == strided else 1, k // 2, bias=False)
-            setattr(self, f"conv{i + 1}", conv)
-            setattr(self, f"bn{i + 1}", norm(case, channels[i + 1]))
-        self.count = len(kernels)
-        self.downsample = nn.Identity()
-        if (stride != 1 or c_in != out) and case["shortcut"] == "a":
-            self.downsample = OptionA(out - c_in, stride)
-        elif stride != 1 or c_in != out:
-            self.downsample = nn.Sequential(nn.Conv2d(c_in, out, 1, stride, bias=False), norm(case, out))
-
-    def forward(self, x):
-        y = x
-        for i in range(1, self.count + 1):
-            y = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(y))
-            if i < self.count:
-                y = relu(y)
-        return relu(y + self.downsample(x))
-
-
-class ResNet(nn.Module):
-    def __init__(self, case):
-        super().__init__()
-        stages, width, bottleneck, self.imagenet = {
-            "resnet8": ((1, 1, 1), 16, False, False),
-            "resnet20": ((3, 3, 3), 16, False, False),
-            "resnet50": ((3, 4, 6, 3), 64, True, True),
-        }[case["arch"]]
-        stem = (7, 2, 3) if self.imagenet else (3, 1, 1)
-        self.conv1 = nn.Conv2d(case["input"][2], width, *stem, bias=False)
-        self.bn1 = norm(case, width)
-        c = width
-        for s, count in enumerate(stages):
-            blocks = []
-            for i in range(count):
-                blocks.append(Block(case, c, width << s, 2 if s > 0 and i == 0 else 1, bottleneck))
-                c = (width << s) * (4 if bottleneck else 1)
-            setattr(self, f"layer{s + 1}", nn.Sequential(*blocks))
-        self.stages = len(stages)
-        self.fc = nn.Linear(c, case["classes"])
-
-    def forward(self, x):
-        x = relu(self.bn1(self.conv1(x)))
-        if self.imagenet:
-            x = max_pool(x, 3, 2, 1)
-        for s in range(self.stages):
-            x = getattr(self, f"layer{s + 1}")(x)
-        return self.fc(x.mean((2, 3)))
-
-
-class SmallCnn(nn.Module):
-    def __init__(self, case):
-        super().__init__()
-        c = case["input"][2]
-        for i, out in enumerate((16, 32, 64)):
-            setattr(self, f"conv{i + 1}", nn.Conv2d(c, out, 3, 1, 1, bias=False))
-            setattr(self, f"bn{i + 1}", norm(case, out))
-            c = out
-        self.fc = nn.Linear(c, case["classes"])
-
-    def forward(self, x):
-        x = max_pool(relu(self.bn1(self.conv1(x))), 2, 2, 0)
-        x = max_pool(relu(self.bn2(self.conv2(x))), 2, 2, 0)
-        x = relu(self.bn3(self.conv3(x)))
-        return self.fc(x.mean((2, 3)))
-
-
-def norm(case, channels):
-    if case["norm"] == "bn":
-        return nn.BatchNorm2d(channels)
-    return nn.GroupNorm(case.get("gn_groups") or channels // case["gn_channels"], channels)
+    channels, classes = case["input"][2], case["classes"]
+    if case["arch"] == "small_cnn":
+        model = SmallCnn(channels, classes, norm)
+    else:
+        model = ResNet(case["arch"], channels, classes, norm, None if case["shortcut"] == "standard" else case["shortcut"])
+    for module in model.modules():
+        if isinstance(module, nn.ReLU):
+            module.register_forward_pre_hook(lambda _, inputs: note_relu(inputs[0]))
+        if isinstance(module, nn.MaxPool2d):
+            module.register_forward_pre_hook(lambda pool, inputs: note_max_pool(pool, inputs[0]))
+    return model
 
 
 margins = []  # of every tie that a forward pass has decided
 
 
-def relu(x):
+def note_relu(x):
     margins.append(x.detach().abs().min().item())
-    return F.relu(x)
 
 
-def max_pool(x, kernel, stride, pad):
-    padded = F.pad(x.detach(), (pad,) * 4, value=-1e30)
-    windows = padded.unfold(2, kernel, stride).unfold(3, kernel, stride).flatten(4)
+def note_max_pool(pool, x):
+    padded = F.pad(x.detach(), (pool.padding,) * 4, value=-1e30)
+    windows = padded.unfold(2, pool.kernel_size, pool.stride).unfold(3, pool.kernel_size, pool.stride).flatten(4)
     first, second = windows.topk(2).values.unbind(4)
     # Equal zeros out of a ReLU pass no gradient, so which of them wins does not matter.
     margins.append((first - second)[first > 0].min().item())
-    return F.max_pool2d(x, kernel, stride, pad)
 
 
 # --- filling and writing, in the engine's layout ---
@@ -211,7 +141,7 @@ def array_line(kind, key, t):
 
 def run(case, seed):
     torch.manual_seed(0)
-    model = (SmallCnn if case["arch"] == "small_cnn" else ResNet)(case).double()
+    model = make_model(case).double()
     fill(model, seed)
     h, w, c = case["input"]
     n, classes = case["samples"], case["classes"]
