@@ -100,7 +100,6 @@ void Executor::run(const CoreBatch& batch, const StepKey& key, const Parameters&
         program_.batch);
   bind_params(params, gradients);
   EventSource events(network_, recorder);
-  if (program_.training) accumulators_.fill_zero();
   if (recorder != nullptr) recorder->on_stage(Stage::clear);
   walk({batch, key, program_.training, params.prepared}, events);
   if (program_.training) finish_gradients();

@@ -1,7 +1,5 @@
 #include "engine/node_arrays.h"
 
-#include <cstring>
-
 namespace mbs {
 namespace {
 
@@ -31,8 +29,6 @@ NodeArrays::NodeArrays(const std::vector<int64_t>& elems) : arena_(total_bytes(e
     offset += in_lines(elems[n]);
   }
 }
-
-void NodeArrays::fill_zero() { std::memset(arena_.data(), 0, static_cast<size_t>(arena_.bytes())); }
 
 NodeArrays prepared_arrays(const Network& network) { return arrays_of(network, &Needs::prepared_elems); }
 NodeArrays accumulator_arrays(const Network& network) {

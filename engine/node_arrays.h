@@ -8,7 +8,7 @@
 
 namespace mbs {
 
-/// One block of memory with a part for each node, aligned to a cache line.
+/// One block of memory with a part for each node, aligned to a cache line; all zeros at first.
 class NodeArrays {
  public:
   /// `elems`: of each node's part, 0: none. Error: the system has not that much memory.
@@ -22,7 +22,6 @@ class NodeArrays {
   /// The nodes that have a part, in order.
   const std::vector<NodeId>& nodes() const { return nodes_; }
   int64_t bytes() const { return arena_.bytes(); }
-  void fill_zero();
 
  private:
   std::vector<int64_t> offsets_;

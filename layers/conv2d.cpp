@@ -65,7 +65,7 @@ class Conv2d final : public Layer {
     if (wants_dx && d.prepare != nullptr) d.prepare(s_, params[0], prepared + prepared_elems(f));
   }
 
-  void finish_gradients(const real* accumulator, std::span<real* const> dparams) const override {
+  void finish_gradients(real* accumulator, std::span<real* const> dparams) const override {
     kernels_.weight_gradient.finish(s_, accumulator, dparams[0]);
   }
 

@@ -83,7 +83,7 @@ class Wrapper : public Layer {
   void prepare(std::span<const real* const> params, bool wants_dx, real* prepared) const override {
     inner_->prepare(params, wants_dx, prepared);
   }
-  void finish_gradients(const real* accumulator, std::span<real* const> dparams) const override {
+  void finish_gradients(real* accumulator, std::span<real* const> dparams) const override {
     inner_->finish_gradients(accumulator, dparams);
   }
 

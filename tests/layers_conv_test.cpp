@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -172,6 +173,8 @@ Values run(const ConvShape& s, const ConvKernels& kernels, Direction direction, 
   if (!accumulator.empty()) {
     EXPECT(accumulator.back() == kGuard);
     gradient.finish(s, accumulator.data(), out.data());
+    // The next step starts from zeros.
+    EXPECT(std::all_of(accumulator.begin(), accumulator.end() - 1, [](real v) { return v == 0; }));
   }
   EXPECT(out.back() == kGuard);
   out.resize(out_elems);

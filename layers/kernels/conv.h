@@ -54,9 +54,10 @@ struct ConvKernel {
 struct ConvWeightGradient {
   int64_t (*scratch_elems)(const ConvShape&);
   void (*run)(const ConvShape&, const ConvArgs&);
-  /// Where not null, `run` adds to an accumulator that starts as zeros, and `finish` adds that to dw.
+  /// Where not null, `run` adds to an accumulator that starts as zeros, and `finish` adds that to dw and
+  /// leaves zeros.
   int64_t (*accumulator_elems)(const ConvShape&) = nullptr;
-  void (*finish)(const ConvShape&, const real* accumulator, real* dw) = nullptr;
+  void (*finish)(const ConvShape&, real* accumulator, real* dw) = nullptr;
 };
 
 struct ConvKernels {

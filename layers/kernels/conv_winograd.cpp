@@ -71,7 +71,9 @@ void correlate_by_winograd(int m, const Correlation& c, const ConvArgs& a, const
 
 template <int m>
 struct Winograd {
-  static int64_t weights_elems(const ConvShape& s) { return positions(m) * s.in.c * s.out.c; }
+  static int64_t weights_elems(const ConvShape& s) {
+    return positions(m) * winograd_position_elems(s.in.c, s.out.c);
+  }
 
   static int64_t forward_scratch(const ConvShape& s) { return correlation_scratch(m, forward_of(s)); }
   static void prepare_forward(const ConvShape& s, const real* w, real* prepared) {
@@ -109,7 +111,7 @@ struct Winograd {
                                  {dy.data, dy.position_step, capacity, x.count}, s.out.c, a.out);
     }
   }
-  static void finish(const ConvShape& s, const real* accumulator, real* dw) {
+  static void finish(const ConvShape& s, real* accumulator, real* dw) {
     winograd_weight_gradient(m, s.in.c, s.out.c, accumulator, dw);
   }
 

@@ -65,7 +65,7 @@ void multiply_panel(int positions, const TileBlock<const real>& x, int64_t c_in,
     for (int64_t i = 0; i < pieces; ++i) {
       const int64_t begin = x.count * i / pieces, size = x.count * (i + 1) / pieces - begin;
       kBlocks[static_cast<size_t>(size - 1)](x.data + p * x.position_step + begin * kLanes, block_step, c_in,
-                                             weights + p * c_in * c_out,
+                                             weights + p * winograd_position_elems(c_in, c_out),
                                              s.data + p * s.position_step + begin * kLanes);
     }
 }
@@ -116,11 +116,11 @@ HWY_INLINE void for_weights(int64_t c_in, int64_t c_out, const Body& body) {
 template <int m>
 void transform_weights(int64_t c_in, int64_t c_out, const real* w, real* to) {
   using Line = WeightLine<m>;
+  const int64_t step = winograd_position_elems(c_in, c_out);
   for_weights(c_in, c_out, [&](int64_t i, int64_t o, int64_t at) HWY_ATTR {
     square_transform<Line>(
         [&](int row, int col) HWY_ATTR { return hn::LoadU(d, w + ((row * 3 + col) * c_in + i) * c_out + o); },
-        [&](int row, int col, V v)
-            HWY_ATTR { hn::StoreU(v, d, to + (row * Line::out + col) * c_in * c_out + at); });
+        [&](int row, int col, V v) HWY_ATTR { hn::StoreU(v, d, to + (row * Line::out + col) * step + at); });
   });
 }
 
@@ -130,6 +130,7 @@ template <int m>
 void transform_turned_weights(int64_t c_in, int64_t c_out, const real* w, real* to) {
   using Line = WeightLine<m>;
   constexpr int64_t kSquare = kLanes * kLanes;
+  const int64_t step = winograd_position_elems(c_in, c_out);
   alignas(64) real turned[9 * kSquare];
   for_panels(c_out, [&](int64_t first, int64_t width) HWY_ATTR {
     for (int64_t v = 0; v < width; v += kLanes)
@@ -142,20 +143,24 @@ void transform_turned_weights(int64_t c_in, int64_t c_out, const real* w, real* 
           square_transform<Line>(
               [&](int row, int col)
                   HWY_ATTR { return hn::Load(d, turned + (row * 3 + col) * kSquare + i * kLanes); },
-              [&](int row, int col, V x)
-                  HWY_ATTR { hn::StoreU(x, d, at + (row * Line::out + col) * c_in * c_out); });
+              [&](int row, int col, V x) HWY_ATTR { hn::StoreU(x, d, at + (row * Line::out + col) * step); });
         }
       }
   });
 }
 
 template <int m>
-void transform_weight_gradient(int64_t c_in, int64_t c_out, const real* s, real* dw) {
+void transform_weight_gradient(int64_t c_in, int64_t c_out, real* s, real* dw) {
   using Line = WeightGradientLine<m>;
+  const int64_t step = winograd_position_elems(c_in, c_out);
   for_weights(c_in, c_out, [&](int64_t i, int64_t o, int64_t at) HWY_ATTR {
     square_transform<Line>(
-        [&](int row, int col)
-            HWY_ATTR { return hn::LoadU(d, s + (row * Line::in + col) * c_in * c_out + at); },
+        [&](int row, int col) HWY_ATTR {
+          real* from = s + (row * Line::in + col) * step + at;
+          const V v = hn::LoadU(d, from);
+          hn::StoreU(hn::Zero(d), d, from);
+          return v;
+        },
         [&](int row, int col, V v) HWY_ATTR {
           real* sum = dw + ((row * 3 + col) * c_in + i) * c_out + o;
           hn::StoreU(hn::Add(hn::LoadU(d, sum), v), d, sum);
@@ -196,6 +201,7 @@ void WinogradMultiply(int m, const TileBlock<const real>& x, int64_t c_in, const
 void WinogradMultiplyGradient(int m, const TileBlock<const real>& x, int64_t c_in,
                               const TileBlock<const real>& dy, int64_t c_out, real* dw) {
   const int64_t x_step = x.capacity * winograd::kLanes, dy_step = dy.capacity * winograd::kLanes;
+  const int64_t step = winograd_position_elems(c_in, c_out);
   for (int p = 0; p < (m + 2) * (m + 2); ++p)
     winograd::for_panels(c_out, [&](int64_t first, int64_t width) HWY_ATTR {
       (width == winograd::kPanel
@@ -203,7 +209,7 @@ void WinogradMultiplyGradient(int m, const TileBlock<const real>& x, int64_t c_i
            : winograd::multiply_gradient_panel<1>)(x.data + p * x.position_step, x_step, c_in,
                                                    dy.data + p * dy.position_step +
                                                        first / winograd::kLanes * dy_step,
-                                                   dy_step, x.count, dw + p * c_in * c_out + first * c_in);
+                                                   dy_step, x.count, dw + p * step + first * c_in);
     });
 }
 
@@ -216,7 +222,7 @@ void WinogradTurnedWeights(int m, int64_t c_in, int64_t c_out, const real* w, re
                                                                                            to);
 }
 
-void WinogradWeightGradient(int m, int64_t c_in, int64_t c_out, const real* s, real* dw) {
+void WinogradWeightGradient(int m, int64_t c_in, int64_t c_out, real* s, real* dw) {
   (m == 4 ? winograd::transform_weight_gradient<4> : winograd::transform_weight_gradient<2>)(c_in, c_out, s,
                                                                                              dw);
 }
@@ -274,7 +280,7 @@ void winograd_turned_weights(int m, int64_t c_in, int64_t c_out, const real* w, 
   HWY_DYNAMIC_DISPATCH(WinogradTurnedWeights)(m, c_in, c_out, w, to);
 }
 
-void winograd_weight_gradient(int m, int64_t c_in, int64_t c_out, const real* s, real* dw) {
+void winograd_weight_gradient(int m, int64_t c_in, int64_t c_out, real* s, real* dw) {
   HWY_DYNAMIC_DISPATCH(WinogradWeightGradient)(m, c_in, c_out, s, dw);
 }
 

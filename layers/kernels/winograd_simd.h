@@ -39,6 +39,12 @@ struct TileBlock {
   int64_t count = 0;     ///< tiles in use
 };
 
+/// From one position of transformed weights to the next: a cache line more than it takes, for the same reason
+/// as TileBlock::position_step.
+constexpr int64_t winograd_position_elems(int64_t c_in, int64_t c_out) {
+  return c_in * c_out + 64 / int64_t{sizeof(real)};
+}
+
 /// B^T x B of tiles [first, first + to.count), n x n pixels each.
 void winograd_patches(int m, const TileGrid&, const real* images, int64_t first, const TileBlock<real>& to);
 /// A dy A^T of tiles of m x m pixels.
@@ -52,7 +58,7 @@ void winograd_outputs(int m, const TileGrid&, const TileBlock<const real>& from,
 int64_t winograd_panel(int64_t channel, int64_t c_out);
 
 /// s = sum over c_in, one chain in their order, for one panel of c_out at all n^2 positions. `weights`: of
-/// the panel at position 0; positions are c_in * c_out apart.
+/// the panel at position 0; positions are winograd_position_elems() apart.
 void winograd_multiply(int m, const TileBlock<const real>& x, int64_t c_in, const real* weights,
                        int64_t c_out, int64_t panel, const TileBlock<real>& s);
 /// Adds to transformed weight gradients, one chain in order of tiles that starts from what is there.
@@ -63,7 +69,7 @@ void winograd_multiply_gradient(int m, const TileBlock<const real>& x, int64_t c
 void winograd_weights(int m, int64_t c_in, int64_t c_out, const real* w, real* to);
 /// The same for the data gradient: of {3, 3, c_out, c_in} with the taps in reverse order.
 void winograd_turned_weights(int m, int64_t c_in, int64_t c_out, const real* w, real* to);
-/// dw += G^T s G.
-void winograd_weight_gradient(int m, int64_t c_in, int64_t c_out, const real* s, real* dw);
+/// dw += G^T s G, and s = 0.
+void winograd_weight_gradient(int m, int64_t c_in, int64_t c_out, real* s, real* dw);
 
 }  // namespace mbs
