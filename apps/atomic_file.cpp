@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <utility>
 
 #include "engine/check.h"
 
@@ -35,38 +36,54 @@ void sync_folder(const std::string& folder) {
 
 }  // namespace
 
-void replace_file(const std::string& path, std::span<const std::span<const std::byte>> parts) {
-  const std::string temporary = fmt::format("{}.tmp-{}", path, ::getpid());
-  const int file = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  bool done = file >= 0;
-  for (size_t i = 0; done && i < parts.size(); ++i) done = write_all(file, parts[i]);
-  done = done && ::fsync(file) == 0;
-  int error = errno;
-  if (file >= 0 && ::close(file) != 0 && done) {
-    done = false;
-    error = errno;
+AtomicFile::AtomicFile(const std::string& path, size_t bytes)
+    : path_(path), temporary_(fmt::format("{}.tmp-{}", path, ::getpid())), bytes_(bytes) {
+  file_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (file_ < 0) fail_with(errno);
+}
+
+AtomicFile::~AtomicFile() { discard(); }
+
+void AtomicFile::append(std::span<const std::byte> piece) {
+  if (!write_all(file_, piece)) fail_with(errno);
+}
+
+void AtomicFile::overwrite_begin(std::span<const std::byte> piece) {
+  if (::lseek(file_, 0, SEEK_SET) != 0 || !write_all(file_, piece) || ::lseek(file_, 0, SEEK_END) < 0)
+    fail_with(errno);
+}
+
+void AtomicFile::commit() {
+  if (::fsync(file_) != 0) fail_with(errno);
+  const bool closed = ::close(std::exchange(file_, -1)) == 0;
+  if (!closed || std::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    const int error = errno;
+    ::unlink(temporary_.c_str());
+    fail_with(error);
   }
-  if (done && std::rename(temporary.c_str(), path.c_str()) != 0) {
-    done = false;
-    error = errno;
-  }
-  if (!done) {
-    if (file >= 0) ::unlink(temporary.c_str());
-    size_t bytes = 0;
-    std::error_code ignored;
-    for (const auto& part : parts) bytes += part.size();
-    fail("{}: {} bytes could not be written: {}; {}. Free some space or choose another folder with --out",
-         path, bytes, std::strerror(error),
-         std::filesystem::exists(path, ignored) ? "the file that was there is untouched"
-                                                : "nothing was left behind");
-  }
-  const std::string folder = std::filesystem::path(path).parent_path().string();
+  const std::string folder = std::filesystem::path(path_).parent_path().string();
   sync_folder(folder.empty() ? "." : folder);
 }
 
+void AtomicFile::discard() {
+  if (file_ < 0) return;
+  ::close(std::exchange(file_, -1));
+  ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::fail_with(int error) {
+  discard();
+  std::error_code ignored;
+  fail("{}: {} bytes could not be written: {}; {}. Free some space or choose another folder with --out",
+       path_, bytes_, std::strerror(error),
+       std::filesystem::exists(path_, ignored) ? "the file that was there is untouched"
+                                               : "nothing was left behind");
+}
+
 void replace_file(const std::string& path, const std::string& text) {
-  const std::span<const std::byte> part = std::as_bytes(std::span(text));
-  replace_file(path, std::span(&part, 1));
+  AtomicFile file(path, text.size());
+  file.append(std::as_bytes(std::span(text)));
+  file.commit();
 }
 
 }  // namespace mbs

@@ -21,6 +21,15 @@ struct TrainState {
   std::vector<real> velocity;  ///< momentum of SGD; empty in a checkpoint that is only evaluated
 };
 
+/// The same arrays, which someone else owns.
+template <class Real>
+struct TrainSpans {
+  std::span<Real> params, states, velocity;
+};
+
+/// The arrays of `state`.
+TrainSpans<const real> spans_of(const TrainState& state);
+
 /// Where a run stands. The running sums are those of the epoch that it is in.
 struct RunPosition {
   int64_t epoch = 0, batch = 0;  ///< epochs done, and batches of the next one
@@ -46,22 +55,23 @@ struct CheckpointInfo {
 /// nodes. A network and its fused form (layers/fusion.h) have the same weights and the same identity.
 std::string network_identity(const Network& network);
 
-/// Writes through replace_file(). `state.velocity` may be empty.
-void save_checkpoint(const std::string& path, const Network& network, const TrainState& state,
+/// Replaces the file at `path`. `state.velocity` may be empty. Needs little memory besides the arrays.
+void save_checkpoint(const std::string& path, const Network& network, const TrainSpans<const real>& state,
                      const CheckpointInfo& info);
 
-/// A checkpoint in memory, before its weights have met their network.
+/// An open checkpoint, before its weights have met their network.
 struct Checkpoint {
-  std::string path;
-  SafeTensors file;
+  SafeTensorsReader file;
   CheckpointInfo info;
 };
 
 /// Error: not a checkpoint of ours, or damaged; the message names the file and the field.
 Checkpoint read_checkpoint(const std::string& path);
 
-/// Its weights, for this network. Error: the checkpoint is of another network, or `with_velocity` and it has
-/// none.
+/// Reads its weights, for this network, into `state`; `state.velocity` may be empty. Error: the checkpoint is
+/// of another network, or it has no velocity and `state` has.
+void restore(const Checkpoint& checkpoint, const Network& network, const TrainSpans<real>& state);
+/// The same into new arrays.
 TrainState restore(const Checkpoint& checkpoint, const Network& network, bool with_velocity);
 
 }  // namespace mbs

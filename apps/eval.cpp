@@ -19,7 +19,7 @@ int run_eval(const EvalOptions& options) {
   if (!options.data_dir.empty()) e.data_dir = options.data_dir;
   const Data data = load_data(e);
   const Dataset& part = options.split == "test" ? data.splits.test : data.splits.train;
-  if (part.class_names != run.checkpoint.info.class_names)
+  if (part.class_names != run.info.class_names)
     fail("{} was trained on other classes than those of {}", run.folder, part.source);
   const auto& indices = options.split == "test"  ? data.test_indices
                         : options.split == "val" ? data.held_out.validation
@@ -29,21 +29,17 @@ int run_eval(const EvalOptions& options) {
 
   const int threads = options.threads > 0 ? options.threads : hardware_threads();
   const Evaluation result =
-      Evaluator(run.network, threads).evaluate(part, indices, run.checkpoint.info.normalization, run.state);
+      Evaluator(run.network, threads).evaluate(part, indices, run.info.normalization, spans_of(run.state));
   if (options.json) {
-    const nlohmann::ordered_json json{{"run", run.folder},
-                                      {"checkpoint", options.checkpoint},
-                                      {"epoch", run.checkpoint.info.position.epoch},
-                                      {"split", options.split},
-                                      {"images", result.samples},
-                                      {"accuracy", result.accuracy},
-                                      {"loss", result.loss}};
+    const nlohmann::ordered_json json{
+        {"run", run.folder},      {"checkpoint", options.checkpoint}, {"epoch", run.info.position.epoch},
+        {"split", options.split}, {"images", result.samples},         {"accuracy", result.accuracy},
+        {"loss", result.loss}};
     fmt::print("{}\n", json.dump(2));
     return 0;
   }
   fmt::print("{} ({} weights, epoch {}): {} of {} {} images, loss {:.4f}\n", run.folder, options.checkpoint,
-             run.checkpoint.info.position.epoch, percent(result.accuracy), result.samples, options.split,
-             result.loss);
+             run.info.position.epoch, percent(result.accuracy), result.samples, options.split, result.loss);
   return 0;
 }
 

@@ -28,7 +28,7 @@ std::vector<size_t> top_classes(std::span<const real> probabilities, size_t coun
 
 int run_predict(const PredictOptions& options) {
   const TrainedRun run = open_run(options.run, options.checkpoint);
-  const CheckpointInfo& info = run.checkpoint.info;
+  const CheckpointInfo& info = run.info;
   const Shape shape = run.network.tensor(run.network.input()).shape;
   const PixelTable table = pixel_table(info.normalization);
   Evaluator evaluator(run.network, 1);
@@ -36,7 +36,7 @@ int run_predict(const PredictOptions& options) {
   nlohmann::ordered_json json = nlohmann::ordered_json::array();
   for (const std::string& path : options.images) {
     normalize(load_image(path, shape, info.image_border), table, image.data());
-    const std::vector<real> probabilities = evaluator.probabilities(image, 1, run.state);
+    const std::vector<real> probabilities = evaluator.probabilities(image, 1, spans_of(run.state));
     nlohmann::ordered_json classes = nlohmann::ordered_json::array();
     if (!options.json) fmt::print("{}\n", path);
     for (const size_t c : top_classes(probabilities, 5)) {

@@ -1,15 +1,16 @@
 #include "apps/safetensors.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #include <algorithm>
 #include <bit>
+#include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "apps/atomic_file.h"
-#include "apps/config.h"
 #include "engine/check.h"
 
 namespace mbs {
@@ -19,6 +20,7 @@ static_assert(std::endian::native == std::endian::little, "safetensors are littl
 
 using Json = nlohmann::json;
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the limit of the reference implementation
+constexpr size_t kPieceBytes = size_t{1} << 20;    // read at a time
 
 int64_t dtype_bytes(const std::string& dtype) {
   if (dtype == "F16" || dtype == "BF16") return 2;
@@ -27,10 +29,14 @@ int64_t dtype_bytes(const std::string& dtype) {
   return 0;
 }
 
-uint32_t checksum(std::span<const std::byte> bytes) {
+/// The checksum of what `before` is that of, followed by `bytes`.
+uint32_t checksum(uint32_t before, std::span<const std::byte> bytes) {
+  if (bytes.empty()) return before;  // zlib begins anew where there is no address
   return static_cast<uint32_t>(
-      crc32_z(0, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size()));
+      crc32_z(before, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size()));
 }
+
+std::string checksum_text(uint32_t checksum) { return fmt::format("{:08x}", checksum); }
 
 /// Parses the header; a key that occurs twice in an object is an error, which the parser alone would not say.
 Json parse_header(const std::string& text, const std::string& path) {
@@ -108,14 +114,6 @@ void check_cover(const std::string& path, std::vector<Entry>& entries, uint64_t 
   if (at != buffer_bytes) fail("{}: {} bytes of data belong to no tensor: damaged", path, buffer_bytes - at);
 }
 
-void check_checksum(const std::string& path, const SafeTensors& file, std::span<const std::byte> buffer) {
-  const auto stated = file.metadata.find("crc32");
-  if (stated == file.metadata.end()) return;
-  const std::string actual = fmt::format("{:08x}", checksum(buffer));
-  if (stated->second != actual)
-    fail("{}: the checksum of the data is {}, expected {}: damaged", path, actual, stated->second);
-}
-
 float from_half(uint16_t bits) {
   const uint32_t sign = (bits & 0x8000u) << 16, exponent = (bits >> 10) & 31u, fraction = bits & 1023u;
   if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | (fraction << 13));
@@ -130,6 +128,24 @@ T load(const std::byte* at) {
   return value;
 }
 
+/// Reads one value of a dtype.
+using LoadReal = double (*)(const std::byte* at);
+LoadReal load_real(const std::string& dtype) {
+  if (dtype == "F64") return [](const std::byte* at) { return load<double>(at); };
+  if (dtype == "F32") return [](const std::byte* at) { return double{load<float>(at)}; };
+  if (dtype == "BF16")
+    return
+        [](const std::byte* at) { return double{std::bit_cast<float>(uint32_t{load<uint16_t>(at)} << 16)}; };
+  if (dtype == "F16") return [](const std::byte* at) { return double{from_half(load<uint16_t>(at))}; };
+  fail("a tensor of {} holds no real numbers", dtype);
+}
+
+int64_t data_bytes(const SafeTensors& head) {
+  int64_t bytes = 0;
+  for (const auto& [name, tensor] : head.tensors) bytes += tensor.bytes();
+  return bytes;
+}
+
 }  // namespace
 
 int64_t SafeTensor::elems() const {
@@ -138,86 +154,125 @@ int64_t SafeTensor::elems() const {
   return n;
 }
 
-void write_safetensors(const std::string& path, const SafeTensors& file) {
-  Json header = Json::object();
-  std::vector<std::byte> buffer;
-  for (const auto& [name, tensor] : file.tensors) {
-    CHECK(static_cast<int64_t>(tensor.bytes.size()) == tensor.elems() * dtype_bytes(tensor.dtype),
-          "tensor {}: {} bytes do not fit its shape", name, tensor.bytes.size());
-    const size_t begin = buffer.size();
-    buffer.insert(buffer.end(), tensor.bytes.begin(), tensor.bytes.end());
-    header[name] = {
-        {"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {begin, buffer.size()}}};
-  }
-  auto metadata = file.metadata;
-  metadata["crc32"] = fmt::format("{:08x}", checksum(buffer));
-  header["__metadata__"] = metadata;
+int64_t SafeTensor::bytes() const { return elems() * dtype_bytes(dtype); }
 
+SafeTensorsWriter::SafeTensorsWriter(const std::string& path, SafeTensors head)
+    : head_(std::move(head)),
+      left_(data_bytes(head_)),
+      file_(path, head_text().size() + static_cast<size_t>(left_)) {
+  // The checksum in it is not the right one yet, but as long.
+  file_.append(std::as_bytes(std::span<const char>(head_text())));
+}
+
+// The length of the header and the header.
+std::string SafeTensorsWriter::head_text() const {
+  Json header = Json::object();
+  int64_t begin = 0;
+  for (const auto& [name, tensor] : head_.tensors) {
+    const int64_t end = begin + tensor.bytes();
+    header[name] = {{"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {begin, end}}};
+    begin = end;
+  }
+  header["__metadata__"] = head_.metadata;
+  header["__metadata__"]["crc32"] = checksum_text(checksum_);
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');
   const uint64_t length = text.size();
-  const std::span<const std::byte> parts[] = {std::as_bytes(std::span(&length, 1)),
-                                              std::as_bytes(std::span(text)), buffer};
-  replace_file(path, parts);
+  return std::string(reinterpret_cast<const char*>(&length), sizeof length) + text;
 }
 
-SafeTensors read_safetensors(const std::string& path) {
-  const std::string text = read_text_file(path);
-  if (text.size() < 8) fail("{} has {} bytes: not a safetensors file, or cut off", path, text.size());
-  const auto header_bytes = load<uint64_t>(reinterpret_cast<const std::byte*>(text.data()));
-  if (header_bytes > kMaxHeaderBytes || header_bytes > text.size() - 8 || header_bytes == 0 || text[8] != '{')
-    fail("{} has {} bytes and states a header of {}: not a safetensors file, or cut off", path, text.size(),
-         header_bytes);
-  const auto buffer = std::as_bytes(std::span(text)).subspan(8 + header_bytes);
-  const Json header = parse_header(text.substr(8, header_bytes), path);
+void SafeTensorsWriter::add(std::span<const std::byte> bytes) {
+  left_ -= static_cast<int64_t>(bytes.size());
+  CHECK(left_ >= 0, "{} bytes more than the tensors have", -left_);
+  checksum_ = checksum(checksum_, bytes);
+  file_.append(bytes);
+}
 
-  SafeTensors file;
+void SafeTensorsWriter::commit() {
+  CHECK(left_ == 0, "{} bytes less than the tensors have", left_);
+  file_.overwrite_begin(std::as_bytes(std::span<const char>(head_text())));
+  file_.commit();
+}
+
+SafeTensorsReader::SafeTensorsReader(const std::string& path)
+    : path_(path), file_(std::fopen(path.c_str(), "rbe")) {
+  struct stat status {};
+  if (!file_ || ::fstat(::fileno(file_.get()), &status) != 0)
+    fail("{} cannot be opened: {}", path, std::strerror(errno));
+  file_bytes_ = static_cast<uint64_t>(status.st_size);
+  if (file_bytes_ < 8) fail("{} has {} bytes: not a safetensors file, or cut off", path, file_bytes_);
+  uint64_t header_bytes = 0;
+  read_bytes(0, std::as_writable_bytes(std::span(&header_bytes, 1)));
+  const bool possible =
+      header_bytes > 0 && header_bytes <= kMaxHeaderBytes && header_bytes <= file_bytes_ - 8;
+  std::string text(possible ? header_bytes : 0, '\0');
+  read_bytes(8, std::as_writable_bytes(std::span(text)));
+  if (!text.starts_with('{'))
+    fail("{} has {} bytes and states a header of {}: not a safetensors file, or cut off", path, file_bytes_,
+         header_bytes);
+  data_begin_ = 8 + header_bytes;
+  parse_head(text);
+  const auto stated = head_.metadata.find("crc32");
+  if (stated == head_.metadata.end()) return;
+  const std::string actual = checksum_text(data_checksum());
+  if (stated->second != actual)
+    fail("{}: the checksum of the data is {}, expected {}: damaged", path, actual, stated->second);
+}
+
+// Fills head_ and begins_.
+void SafeTensorsReader::parse_head(const std::string& text) {
+  const Json header = parse_header(text, path_);
+  const uint64_t data_bytes = file_bytes_ - data_begin_;
   std::vector<Entry> entries;
   for (const auto& [name, value] : header.items()) {
     if (name != "__metadata__") {
-      entries.push_back(parse_entry(path, name, value, buffer.size()));
+      entries.push_back(parse_entry(path_, name, value, data_bytes));
       continue;
     }
-    if (!value.is_object()) fail("{}: __metadata__ is not an object: damaged", path);
+    if (!value.is_object()) fail("{}: __metadata__ is not an object: damaged", path_);
     for (const auto& [key, entry] : value.items()) {
-      if (!entry.is_string()) fail("{}: __metadata__ '{}' is not a text: damaged", path, key);
-      file.metadata[key] = entry.get<std::string>();
+      if (!entry.is_string()) fail("{}: __metadata__ '{}' is not a text: damaged", path_, key);
+      head_.metadata[key] = entry.get<std::string>();
     }
   }
-  check_cover(path, entries, buffer.size());
-  check_checksum(path, file, buffer);
+  check_cover(path_, entries, data_bytes);
   for (const Entry& entry : entries) {
-    const auto bytes = buffer.subspan(entry.begin, entry.end - entry.begin);
-    file.tensors[entry.name] = {entry.dtype, entry.shape, {bytes.begin(), bytes.end()}};
+    head_.tensors[entry.name] = {entry.dtype, entry.shape};
+    begins_[entry.name] = data_begin_ + entry.begin;
   }
-  return file;
 }
 
-template <class Real>
-SafeTensor make_tensor(std::span<const Real> values, std::vector<int64_t> shape) {
-  const auto bytes = std::as_bytes(values);
-  return {sizeof(Real) == 4 ? "F32" : "F64", std::move(shape), {bytes.begin(), bytes.end()}};
+void SafeTensorsReader::read_bytes(uint64_t at, std::span<std::byte> bytes) const {
+  while (!bytes.empty()) {
+    const ssize_t n = ::pread(::fileno(file_.get()), bytes.data(), bytes.size(), static_cast<off_t>(at));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail("{} cannot be read: {}", path_, std::strerror(errno));
+    if (n == 0) fail("{} was cut off at byte {} while it was read", path_, at);
+    at += static_cast<uint64_t>(n);
+    bytes = bytes.subspan(static_cast<size_t>(n));
+  }
 }
-template SafeTensor make_tensor(std::span<const float>, std::vector<int64_t>);
-template SafeTensor make_tensor(std::span<const double>, std::vector<int64_t>);
 
-std::vector<double> tensor_values(const SafeTensor& tensor) {
-  std::vector<double> values(static_cast<size_t>(tensor.elems()));
-  const std::byte* at = tensor.bytes.data();
+uint32_t SafeTensorsReader::data_checksum() const {
+  std::vector<std::byte> piece(kPieceBytes);
+  uint32_t sum = 0;
+  for (uint64_t at = data_begin_; at < file_bytes_; at += piece.size()) {
+    piece.resize(std::min(piece.size(), static_cast<size_t>(file_bytes_ - at)));
+    read_bytes(at, piece);
+    sum = checksum(sum, piece);
+  }
+  return sum;
+}
+
+void SafeTensorsReader::read(const std::string& name, int64_t first, std::span<double> values) const {
+  const SafeTensor& tensor = head_.tensors.at(name);
+  CHECK(first >= 0 && first + static_cast<int64_t>(values.size()) <= tensor.elems(), "{} values of {} at {}",
+        values.size(), tensor.elems(), first);
+  const LoadReal load = load_real(tensor.dtype);
   const auto size = static_cast<size_t>(dtype_bytes(tensor.dtype));
-  for (size_t i = 0; i < values.size(); ++i, at += size) {
-    if (tensor.dtype == "F64")
-      values[i] = load<double>(at);
-    else if (tensor.dtype == "F32")
-      values[i] = load<float>(at);
-    else if (tensor.dtype == "BF16")
-      values[i] = std::bit_cast<float>(uint32_t{load<uint16_t>(at)} << 16);
-    else if (tensor.dtype == "F16")
-      values[i] = from_half(load<uint16_t>(at));
-    else
-      fail("a tensor of {} holds no real numbers", tensor.dtype);
-  }
-  return values;
+  std::vector<std::byte> bytes(values.size() * size);
+  read_bytes(begins_.at(name) + static_cast<uint64_t>(first) * size, bytes);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = load(bytes.data() + i * size);
 }
 
 }  // namespace mbs

@@ -9,6 +9,7 @@
 
 #include "apps/atomic_file.h"
 #include "apps/banner.h"
+#include "apps/child_process.h"
 #include "apps/commands.h"
 #include "apps/config.h"
 #include "apps/roofline.h"
@@ -79,14 +80,11 @@ std::string run_header(const Experiment& e) {
       .dump();
 }
 
-/// Tests the best weights, once, and tells what the run came to.
-SeedResult summarize(const TrainOptions& options, const Experiment& e, const Trainer& trainer,
-                     TrainLoop& loop, const RunOutcome& outcome, const std::string& folder,
-                     Display& display) {
-  const Checkpoint best = read_checkpoint(folder + "/best.safetensors");
-  const TrainState state = restore(best, e.network, false);
-  const Evaluation test = Evaluator(e.network, e.options.threads)
-                              .evaluate(e.data.splits.test, e.data.test_indices, e.data.normalization, state);
+/// Tests the best weights, once, and tells what the run came to. They take the place of the trainer's.
+SeedResult summarize(const TrainOptions& options, const Experiment& e, Trainer& trainer, TrainLoop& loop,
+                     const RunOutcome& outcome, const std::string& folder, Display& display) {
+  trainer.restore(read_checkpoint(folder + "/best.safetensors"));
+  const Evaluation test = trainer.evaluate(e.data.splits.test, e.data.test_indices);
   const bool has_validation = !e.data.held_out.validation.empty();
   const RunPosition& position = outcome.position;
   const double speed =
@@ -99,13 +97,18 @@ SeedResult summarize(const TrainOptions& options, const Experiment& e, const Tra
   display.line("          The test images were used for this number only.");
   display.line(fmt::format("time      {} for {} steps, {:.0f} images/s; {:.1f} s of it waited for images",
                            duration(position.train_seconds), position.step, speed, outcome.wait_seconds));
+  const int64_t peak = peak_rss_bytes();
+  display.line(fmt::format("memory    {} at most, {} of it planned", binary_bytes(peak),
+                           binary_bytes(trainer.planned_bytes())));
   Json log{{"event", "summary"},
            {"test_acc", test.accuracy},
            {"test_loss", test.loss},
            {"best_epoch", position.best_epoch}};
   if (has_validation) log["best_val_acc"] = position.best_accuracy;
-  log.update(
-      Json{{"steps", position.step}, {"seconds", position.train_seconds}, {"images_per_second", speed}});
+  log.update(Json{{"steps", position.step},
+                  {"seconds", position.train_seconds},
+                  {"images_per_second", speed},
+                  {"peak_rss_bytes", peak}});
 
   const Traffic predicted = predicted_step_traffic(e.network, e.plan, e.options.batch_size, e.cores());
   log["dram_bytes_predicted"] = predicted.total_bytes();
@@ -160,7 +163,7 @@ SeedResult train_one(const TrainOptions& options, Display& display) {
   RunPosition start;
   if (!options.resume.empty()) {
     const Checkpoint checkpoint = read_checkpoint(options.resume + "/last.safetensors");
-    trainer.restore(restore(checkpoint, experiment->network, true));
+    trainer.resume(checkpoint);
     start = checkpoint.info.position;
   }
   display.line(banner(*experiment, trainer.planned_bytes()));

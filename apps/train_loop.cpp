@@ -182,8 +182,8 @@ CheckpointInfo TrainLoop::info() const {
 }
 
 void TrainLoop::save(const std::string& file, bool with_velocity) {
-  TrainState state = trainer_.state();
-  if (!with_velocity) state.velocity.clear();
+  TrainSpans<const real> state = trainer_.state();
+  if (!with_velocity) state.velocity = {};
   save_checkpoint(fmt::format("{}/{}.safetensors", folder_, file), experiment_.network, state, info());
 }
 

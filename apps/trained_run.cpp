@@ -19,13 +19,13 @@ TrainedRun open_run(const std::string& name, const std::string& which) {
   const TrainOptions options = read_run_options(folder);
   const ExperimentOptions& e = options.experiment;
   choose_kernels(e.kernels);
-  Checkpoint checkpoint = read_checkpoint(fmt::format("{}/{}.safetensors", folder, which));
+  const Checkpoint checkpoint = read_checkpoint(fmt::format("{}/{}.safetensors", folder, which));
   const Shape input{e.image_size, e.image_size, static_cast<int>(checkpoint.info.normalization.mean.size())};
   Network network = as_counted(
       make_network(network_options(e, input, static_cast<int>(checkpoint.info.class_names.size()))),
       rules_of(e.accounting, e.fusion));
   TrainState state = restore(checkpoint, network, false);
-  return {folder, options, std::move(checkpoint), std::move(network), std::move(state)};
+  return {folder, options, checkpoint.info, std::move(network), std::move(state)};
 }
 
 }  // namespace mbs

@@ -16,7 +16,7 @@ TrainOptions read_run_options(const std::string& folder);
 struct TrainedRun {
   std::string folder;
   TrainOptions options;
-  Checkpoint checkpoint;
+  CheckpointInfo info;
   Network network;
   TrainState state;  ///< without momentum
 };

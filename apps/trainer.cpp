@@ -8,18 +8,27 @@
 namespace mbs {
 namespace {
 
-constexpr int kEvaluationSubBatch = 16, kEvaluationShare = 64;
+/// Samples that a thread evaluates at a time: as many as of 32x32x3 in memory, but enough of large images to
+/// be worth preparing the weights for.
+int evaluation_share(const Network& network) {
+  constexpr int64_t kElems = int64_t{64} * 32 * 32 * 3, kFewest = 8, kMost = 64;
+  const int64_t image = network.tensor(network.input()).shape.elems();
+  return static_cast<int>(std::clamp(kElems / image, kFewest, kMost));
+}
+
+constexpr int kSubBatchesOfShare = 4;
 
 }  // namespace
 
-Evaluator::Evaluator(const Network& network, int threads)
+Evaluator::Evaluator(const Network& network, int threads, const DataParallel* lender)
     : network_(network),
-      batch_(kEvaluationShare * threads),
-      cores_(network, forward_only(network, kEvaluationShare, kEvaluationSubBatch), batch_, threads,
-             threads) {}
+      share_(evaluation_share(network)),
+      batch_(share_ * threads),
+      cores_(network, forward_only(network, share_, share_ / kSubBatchesOfShare), batch_, threads, threads,
+             lender) {}
 
 Evaluation Evaluator::evaluate(const Dataset& dataset, std::span<const int> indices,
-                               const Normalization& normalization, const TrainState& state) {
+                               const Normalization& normalization, const TrainSpans<const real>& state) {
   Evaluation mean;
   if (indices.empty()) return mean;
   LoaderOptions options;
@@ -41,7 +50,7 @@ Evaluation Evaluator::evaluate(const Dataset& dataset, std::span<const int> indi
 }
 
 std::vector<real> Evaluator::probabilities(std::span<const real> images, int samples,
-                                           const TrainState& state) {
+                                           const TrainSpans<const real>& state) {
   CHECK(samples <= batch_, "{} samples are more than {}", samples, batch_);
   const int64_t classes =
       network_.tensor(network_.output()).shape.elems() - 1;  // the first value is the loss
@@ -56,7 +65,7 @@ Trainer::Trainer(const Experiment& e)
       state_{initial_params(e.network, static_cast<uint64_t>(e.options.seed)), initial_states(e.network), {}},
       sgd_(e.network, e.sgd_options(), e.options.threads),
       cores_(e.network, e.plan.schedule, e.options.batch_size, e.options.cores, e.options.threads),
-      evaluator_(e.network, e.options.threads) {
+      evaluator_(e.network, e.options.threads, &cores_) {
   if (e.options.mirror)
     simulators_.assign(static_cast<size_t>(e.options.cores),
                        Simulator(e.machine, counting_rules(e.plan.rules), true));
@@ -71,18 +80,15 @@ void Trainer::restart_profile() {
 
 Profile Trainer::profile() const { return profiler_ ? profiler_->profile() : Profile{}; }
 
-void Trainer::restore(TrainState state) {
-  CHECK(state.velocity.size() == state_.params.size(), "a checkpoint without momentum");
-  std::copy(state.velocity.begin(), state.velocity.end(), sgd_.velocity().begin());
-  state.velocity.clear();
-  state_ = std::move(state);
+void Trainer::restore(const Checkpoint& checkpoint) {
+  mbs::restore(checkpoint, experiment_.network, {state_.params, state_.states, {}});
 }
 
-TrainState Trainer::state() const {
-  TrainState state = state_;
-  state.velocity.assign(sgd_.velocity().begin(), sgd_.velocity().end());
-  return state;
+void Trainer::resume(const Checkpoint& checkpoint) {
+  mbs::restore(checkpoint, experiment_.network, {state_.params, state_.states, sgd_.velocity()});
 }
+
+TrainSpans<const real> Trainer::state() const { return {state_.params, state_.states, sgd_.velocity()}; }
 
 BatchResult Trainer::step(const LoadedBatch& batch, int64_t step, double lr) {
   const Stopwatch watch;
@@ -98,7 +104,7 @@ BatchResult Trainer::step(const LoadedBatch& batch, int64_t step, double lr) {
 }
 
 Evaluation Trainer::evaluate(const Dataset& dataset, std::span<const int> indices) {
-  return evaluator_.evaluate(dataset, indices, experiment_.data.normalization, state_);
+  return evaluator_.evaluate(dataset, indices, experiment_.data.normalization, state());
 }
 
 StepCost Trainer::modelled_step() const {

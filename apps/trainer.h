@@ -21,16 +21,19 @@ struct Evaluation {
 /// Forward only, in sub-batches that stay in a cache.
 class Evaluator {
  public:
-  Evaluator(const Network& network, int threads);
+  /// `lender`: as for DataParallel.
+  Evaluator(const Network& network, int threads, const DataParallel* lender = nullptr);
 
   Evaluation evaluate(const Dataset& dataset, std::span<const int> indices,
-                      const Normalization& normalization, const TrainState& state);
+                      const Normalization& normalization, const TrainSpans<const real>& state);
   /// samples x classes probabilities of normalised images; at most batch() samples.
-  std::vector<real> probabilities(std::span<const real> images, int samples, const TrainState& state);
+  std::vector<real> probabilities(std::span<const real> images, int samples,
+                                  const TrainSpans<const real>& state);
   int batch() const { return batch_; }
 
  private:
   const Network& network_;
+  int share_;  // samples of a thread at a time
   int batch_;
   DataParallel cores_;
 };
@@ -41,10 +44,12 @@ class Trainer {
   /// Weights as the seed gives them.
   explicit Trainer(const Experiment& experiment);
 
-  /// Takes over weights and momentum of a checkpoint.
-  void restore(TrainState state);
-  /// Weights, running statistics and momentum as they are now.
-  TrainState state() const;
+  /// Takes over weights and running statistics of a checkpoint. Error: as restore(Checkpoint).
+  void restore(const Checkpoint& checkpoint);
+  /// Takes over the momentum as well, to train on.
+  void resume(const Checkpoint& checkpoint);
+  /// Weights, running statistics and momentum as they are now; valid while the trainer lives.
+  TrainSpans<const real> state() const;
 
   /// One update with learning rate `lr`; `step` counts updates from the start. Error: the loss is not finite.
   BatchResult step(const LoadedBatch& batch, int64_t step, double lr);
@@ -66,7 +71,7 @@ class Trainer {
   TrainState state_;  // without velocity, which the optimizer holds
   Sgd sgd_;
   DataParallel cores_;
-  Evaluator evaluator_;
+  Evaluator evaluator_;                // in the memory of cores_
   std::vector<Simulator> simulators_;  // one per core
   std::vector<Recorder*> mirrors_;     // the same, as the engine sees them
   std::optional<Profiler> profiler_;

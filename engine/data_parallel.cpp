@@ -30,11 +30,13 @@ void report(std::span<Recorder* const> recorders, Stage stage) {
 }  // namespace
 
 DataParallel::DataParallel(const Network& network, const Schedule& schedule, int batch, int cores,
-                           int threads)
+                           int threads, const DataParallel* lender)
     : network_(network),
       batch_(batch),
       threads_(std::min(threads, cores)),
-      prepared_(prepared_arrays(network)) {
+      prepared_(lender != nullptr ? lender->prepared_
+                                  : std::shared_ptr<NodeArrays>(new NodeArrays(prepared_arrays(network)))) {
+  CHECK(lender == nullptr || &lender->network_ == &network, "memory lent by another network");
   if (batch < cores)
     fail_usage(
         "a batch of {} samples cannot be shared by {} cores: use --batch-size {} or more, or --cores {}",
@@ -44,7 +46,9 @@ DataParallel::DataParallel(const Network& network, const Schedule& schedule, int
   CHECK(network.has_loss(), "network '{}' does not end in a loss", network.name());
   training_ = schedule.passes.back().phase == Phase::backward;
   for (int c = 0; c < cores; ++c) {
-    cores_.push_back(std::make_unique<Executor>(network, schedule));
+    const bool lent = lender != nullptr && c < lender->cores();
+    const Executor* executor = lent ? lender->cores_[static_cast<size_t>(c)].get() : nullptr;
+    cores_.push_back(std::make_unique<Executor>(network, schedule, executor));
     if (training_) core_gradients_.emplace_back(static_cast<size_t>(network.param_array_elems()));
   }
 }
@@ -58,7 +62,7 @@ BatchResult DataParallel::step(const Batch& batch, const StepKey& key, std::span
   report(recorders, Stage::begin);
   prepare(params);
   report(recorders, Stage::prepare);
-  const Parameters parameters{params, states, prepared_};
+  const Parameters parameters{params, states, *prepared_};
   parallel_for(cores(), threads_, [&](int c) {
     const auto i = static_cast<size_t>(c);
     if (!recorders.empty()) recorders[i]->on_stage(Stage::enter);
@@ -83,25 +87,25 @@ BatchResult DataParallel::evaluate(const Batch& batch, std::span<const real> par
   parallel_for(cores(), threads_, [&](int c) {
     const CoreBatch share = core_batch(network_, batch, cores(), c);
     if (share.samples > 0)
-      cores_[static_cast<size_t>(c)]->run(share, {}, {params, states, prepared_}, {}, nullptr);
+      cores_[static_cast<size_t>(c)]->run(share, {}, {params, states, *prepared_}, {}, nullptr);
   });
   return collect(batch, probabilities);
 }
 
 void DataParallel::prepare(std::span<const real> params) {
-  const std::vector<NodeId>& nodes = prepared_.nodes();
+  const std::vector<NodeId>& nodes = prepared_->nodes();
   parallel_for(static_cast<int>(nodes.size()), threads_, [&](int i) {
     const NodeId n = nodes[static_cast<size_t>(i)];
     const Node& node = network_.node(n);
     std::vector<const real*> of_node;
     for (int p = node.first_param; p < node.first_param + node.params; ++p)
       of_node.push_back(params.data() + network_.params()[static_cast<size_t>(p)].offset);
-    node.layer->prepare(of_node, training_ && node.wants_dx, prepared_.of(n));
+    node.layer->prepare(of_node, training_ && node.wants_dx, prepared_->of(n));
   });
 }
 
 int64_t DataParallel::planned_bytes() const {
-  int64_t bytes = prepared_.bytes();
+  int64_t bytes = prepared_->bytes();
   for (const auto& core : cores_) bytes += core->planned_bytes();
   return bytes;
 }

@@ -41,9 +41,11 @@ struct Parameters;
 class DataParallel {
  public:
   /// `batch`: the largest mini-batch it will be given. `schedule.batch` must be the largest share, ceil(batch
-  /// / cores). All memory is planned and allocated here, none later. Error: batch < cores, or an invalid
-  /// schedule.
-  DataParallel(const Network&, const Schedule&, int batch, int cores, int threads);
+  /// / cores). All memory is planned and allocated here, none later. `lender`: of the same network; its
+  /// memory is used where it is large enough, as nothing in it outlasts a step or an evaluation. The two must
+  /// not run at the same time. Error: batch < cores, or an invalid schedule.
+  DataParallel(const Network&, const Schedule&, int batch, int cores, int threads,
+               const DataParallel* lender = nullptr);
   ~DataParallel();
 
   /// Forward and backward over the batch (cores <= samples <= the constructor's batch). Afterwards
@@ -61,7 +63,7 @@ class DataParallel {
 
   /// As Network::params() lays it out.
   std::span<const real> gradients() const { return core_gradients_[0]; }
-  /// Bytes of all planned memory: activations, gradients, masks, working space.
+  /// Bytes of all planned memory, lent or own: activations, gradients, masks, working space.
   int64_t planned_bytes() const;
   int cores() const { return static_cast<int>(cores_.size()); }
 
@@ -75,7 +77,7 @@ class DataParallel {
   const Network& network_;
   int batch_, threads_;
   bool training_ = false;
-  NodeArrays prepared_;
+  std::shared_ptr<NodeArrays> prepared_;
   std::vector<std::unique_ptr<Executor>> cores_;
   std::vector<std::vector<real>> core_gradients_;  ///< after a step the first is the sum of all
 };

@@ -18,12 +18,14 @@ constexpr bool kPoison = false;
 
 }  // namespace
 
-Executor::Executor(const Network& network, const Schedule& schedule)
+Executor::Executor(const Network& network, const Schedule& schedule, const Executor* lender)
     : network_(network),
       flow_(network),
       program_(compile(network, flow_, schedule)),
       plan_(plan_memory(network, program_, network.output())),
-      arena_(plan_.arena_bytes),
+      arena_(lender != nullptr && lender->arena_->bytes() >= plan_.arena_bytes
+                 ? lender->arena_
+                 : std::make_shared<Arena>(plan_.arena_bytes)),
       accumulators_(program_.training ? accumulator_arrays(network) : NodeArrays({})),
       params_(network.params().size()),
       states_(network.states().size()),
@@ -83,7 +85,7 @@ std::byte* Executor::at(const Place& place, const Run& run, const Chunk& chunk) 
     return const_cast<std::byte*>(reinterpret_cast<const std::byte*>(run.batch.images)) +
            place.bytes_per_sample * chunk.first;
   if (place.offset < 0) return nullptr;
-  return arena_.data() + place.offset + (place.whole_batch ? place.bytes_per_sample * chunk.first : 0);
+  return arena_->data() + place.offset + (place.whole_batch ? place.bytes_per_sample * chunk.first : 0);
 }
 
 void Executor::bind_params(const Parameters& from, std::span<real> gradients) {
@@ -197,11 +199,11 @@ void Executor::poison(const Step& step, const BoundStep& bound, const Run& run, 
 
 const real* Executor::output() const {
   const PlannedBuffer& buffer = plan_.find({BufferKind::value, network_.output()});
-  return reinterpret_cast<const real*>(arena_.data() + buffer.offset);
+  return reinterpret_cast<const real*>(arena_->data() + buffer.offset);
 }
 
 const std::byte* Executor::batch_aux(NodeId n) const {
-  return arena_.data() + plan_.find({BufferKind::batch_aux, n}).offset;
+  return arena_->data() + plan_.find({BufferKind::batch_aux, n}).offset;
 }
 
 NodeId Executor::first_nonfinite(const CoreBatch& batch, const StepKey& key, const Parameters& params) {

@@ -1,6 +1,7 @@
 // Runs the schedule of one core. The one place that calls layers, and the one place that emits events.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -30,8 +31,8 @@ struct Parameters {
 
 class Executor {
  public:
-  /// Plans and takes the memory. Error: an invalid schedule, or no memory.
-  Executor(const Network&, const Schedule&);
+  /// Plans and takes the memory, of `lender` where that has enough. Error: an invalid schedule, or no memory.
+  Executor(const Network&, const Schedule&, const Executor* lender = nullptr);
 
   /// Walks the whole schedule. `gradients` (flat, as Network::params()) are added to; not used without
   /// backward passes. `recorder` may be null.
@@ -90,7 +91,7 @@ class Executor {
   Dataflow flow_;
   Program program_;
   MemoryPlan plan_;
-  Arena arena_;
+  std::shared_ptr<Arena> arena_;
   NodeArrays accumulators_;
   std::vector<std::vector<BoundStep>> bound_;  ///< [pass][step]
   std::vector<const real*> params_, states_;   ///< by index in Network::params() and states()

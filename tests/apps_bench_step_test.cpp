@@ -6,7 +6,6 @@
 
 #include "apps/profiler.h"
 #include "apps/progress.h"
-#include "apps/safetensors.h"
 #include "engine/data_parallel.h"
 #include "engine/optimizer.h"
 #include "layers/zoo/zoo.h"
@@ -14,6 +13,7 @@
 #include "tests/doctest.h"
 #include "tests/helpers.h"
 #include "tests/program.h"
+#include "tests/safetensors_file.h"
 
 namespace mbs {
 namespace {

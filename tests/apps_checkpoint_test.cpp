@@ -3,19 +3,24 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "apps/atomic_file.h"
 #include "apps/checkpoint.h"
+#include "apps/child_process.h"
 #include "apps/config.h"
+#include "apps/hash.h"
 #include "engine/check.h"
 #include "engine/optimizer.h"
 #include "layers/fusion.h"
 #include "layers/zoo/zoo.h"
 #include "tests/doctest.h"
 #include "tests/helpers.h"
+#include "tests/safetensors_file.h"
 
 namespace mbs {
 namespace {
@@ -67,12 +72,29 @@ CheckpointInfo sample_info() {
   return info;
 }
 
+void save(const std::string& path, const Network& network, const TrainState& state,
+          const CheckpointInfo& info) {
+  save_checkpoint(path, network, spans_of(state), info);
+}
+
+/// But for the padding between arrays, which no file holds.
+void expect_same(const Network& network, const TrainState& a, const TrainState& b) {
+  for (const ParamInfo& p : network.params())
+    for (int64_t i = p.offset; i < p.offset + p.elems; ++i) {
+      REQUIRE(a.params[static_cast<size_t>(i)] == b.params[static_cast<size_t>(i)]);
+      REQUIRE(a.velocity[static_cast<size_t>(i)] == b.velocity[static_cast<size_t>(i)]);
+    }
+  for (const StateInfo& s : network.states())
+    for (int64_t i = s.offset; i < s.offset + s.spec.elems; ++i)
+      REQUIRE(a.states[static_cast<size_t>(i)] == b.states[static_cast<size_t>(i)]);
+}
+
 TEST_CASE("checkpoint: every number comes back exactly") {
   const TempFolder folder;
   const Network network = small_network();
   const TrainState state = numbered_state(network);
   const CheckpointInfo info = sample_info();
-  save_checkpoint((folder / "c").string(), network, state, info);
+  save((folder / "c").string(), network, state, info);
   const Checkpoint read = read_checkpoint((folder / "c").string());
   EXPECT(read.info.position.epoch == 3);
   EXPECT(read.info.position.batch == 17);
@@ -85,43 +107,104 @@ TEST_CASE("checkpoint: every number comes back exactly") {
   EXPECT(read.info.class_names == info.class_names);
   EXPECT(read.info.image_border == 2);
 
-  const TrainState back = restore(read, network, true);
-  for (const ParamInfo& p : network.params())
-    for (int64_t i = p.offset; i < p.offset + p.elems; ++i) {
-      REQUIRE(back.params[static_cast<size_t>(i)] == state.params[static_cast<size_t>(i)]);
-      REQUIRE(back.velocity[static_cast<size_t>(i)] == state.velocity[static_cast<size_t>(i)]);
-    }
-  for (const StateInfo& s : network.states())
-    for (int64_t i = s.offset; i < s.offset + s.spec.elems; ++i)
-      REQUIRE(back.states[static_cast<size_t>(i)] == state.states[static_cast<size_t>(i)]);
+  expect_same(network, restore(read, network, true), state);
+  // Into arrays that hold something else, without momentum.
+  TrainState other = numbered_state(network);
+  for (std::vector<real>* values : {&other.params, &other.states, &other.velocity})
+    std::fill(values->begin(), values->end(), real{77});
+  restore(read, network, TrainSpans<real>{other.params, other.states, {}});
+  EXPECT(std::all_of(other.velocity.begin(), other.velocity.end(), [](real v) { return v == 77; }));
+  other.velocity = state.velocity;
+  expect_same(network, other, state);
 }
 
 TEST_CASE("checkpoint: weights have torch's names, shapes and order") {
   const TempFolder folder;
   const Network network = small_network();
   const TrainState state = numbered_state(network);
-  save_checkpoint((folder / "c").string(), network, state, sample_info());
-  const SafeTensors file = read_safetensors((folder / "c").string());
+  save((folder / "c").string(), network, state, sample_info());
+  const SafeTensorsReader file((folder / "c").string());
 
   // Convolution of 3 filters, 2 input channels, kernel 2x3: (out, in, h, w), where ours is [h][w][in][out].
-  EXPECT(file.tensors.at("conv.weight").shape == std::vector<int64_t>{3, 2, 2, 3});
-  const std::vector<double> conv = tensor_values(file.tensors.at("conv.weight"));
+  EXPECT(file.tensors().at("conv.weight").shape == std::vector<int64_t>{3, 2, 2, 3});
+  const std::vector<double> conv = tensor_values(file, "conv.weight");
   const int64_t at = param(network, "conv.weight").offset;
   const int o = 2, i = 1, h = 1, w = 2;
   EXPECT(conv[((o * 2 + i) * 2 + h) * 3 + w] ==
          static_cast<double>(state.params[static_cast<size_t>(at + ((h * 3 + w) * 2 + i) * 3 + o)]));
 
   // Linear over a 3x2x3 image (4x4 less a 2x3 kernel): (out, in), in flattened channel, height, width.
-  EXPECT(file.tensors.at("fc.weight").shape == std::vector<int64_t>{5, 18});
-  const std::vector<double> fc = tensor_values(file.tensors.at("fc.weight"));
+  EXPECT(file.tensors().at("fc.weight").shape == std::vector<int64_t>{5, 18});
+  const std::vector<double> fc = tensor_values(file, "fc.weight");
   const int64_t fc_at = param(network, "fc.weight").offset;
   const int out = 4, c = 1, y = 2, x = 1;
   EXPECT(fc[static_cast<size_t>(out * 18 + (c * 3 + y) * 2 + x)] ==
          static_cast<double>(state.params[static_cast<size_t>(fc_at + ((y * 2 + x) * 3 + c) * 5 + out)]));
 
-  EXPECT(file.tensors.count("bn.running_mean") == 1);
-  EXPECT(file.tensors.count("momentum.bn.weight") == 1);
+  EXPECT(file.tensors().count("bn.running_mean") == 1);
+  EXPECT(file.tensors().count("momentum.bn.weight") == 1);
 }
+
+TEST_CASE("checkpoint: a file has the same bytes as ever") {
+  if (sizeof(real) != 4) return;  // the digests are of files of floats
+  const TempFolder folder;
+  const Network network = small_network();
+  TrainState state = numbered_state(network);
+  const auto digest = [&] {
+    save((folder / "c").string(), network, state, sample_info());
+    const Bytes bytes = read_whole(folder / "c");
+    return fmt::format("{} {:016x}", bytes.size(), fnv1a(std::as_bytes(std::span(bytes))));
+  };
+  // Of what was written when files were put together in memory.
+  EXPECT(digest() == "2464 c524f38fd8178aa5");
+  state.velocity.clear();
+  EXPECT(digest() == "1540 0942253c6dca34b0");
+}
+
+/// 160,000 weights, which are read and written in two pieces, and many more.
+Network wide_network(int out) {
+  Network network("wide", {4, 4, 2});
+  const TensorId x = network.add("fc", fmt::format("linear out={}", out), {network.input()});
+  network.add("loss", "softmax_loss", {x});
+  return network;
+}
+
+TEST_CASE("checkpoint: a tensor of several pieces keeps its order") {
+  const TempFolder folder;
+  const std::string path = (folder / "c").string();
+  const Network network = wide_network(5000);
+  const TrainState state = numbered_state(network);
+  save(path, network, state, sample_info());
+  const std::vector<double> there = tensor_values(SafeTensorsReader(path), "fc.weight");
+  REQUIRE(there.size() == 160'000);
+  const auto at = static_cast<size_t>(param(network, "fc.weight").offset);
+  for (size_t o = 0; o < 5000; ++o)
+    for (size_t c = 0; c < 2; ++c)
+      for (size_t p = 0; p < 16; ++p)
+        REQUIRE(there[(o * 2 + c) * 16 + p] ==
+                static_cast<double>(state.params[at + (p * 2 + c) * 5000 + o]));
+  const TrainState back = restore(read_checkpoint(path), network, true);
+  expect_same(network, back, state);
+}
+
+#ifndef __SANITIZE_ADDRESS__  // which keeps what was freed
+TEST_CASE("checkpoint: saving and loading take little memory besides the weights") {
+  const TempFolder folder;
+  const std::string path = (folder / "c").string();
+  const Network network = wide_network(500'000);
+  TrainState state = numbered_state(network);
+  const auto bytes = static_cast<int64_t>(state.params.size() * sizeof(real));
+  REQUIRE(bytes >= int64_t{64'000'000});
+  // In a child, whose peak is its own.
+  ChildProcess child("checkpoint", [&](int answers) {
+    const int64_t before = peak_rss_bytes();
+    save(path, network, state, sample_info());
+    restore(read_checkpoint(path), network, TrainSpans<real>{state.params, state.states, state.velocity});
+    send_answer(answers, {{"bytes", peak_rss_bytes() - before}});
+  });
+  EXPECT(child.answer()["bytes"].get<int64_t>() < bytes / 8);
+}
+#endif
 
 TEST_CASE("checkpoint: fused or not is the same network, also to files that named what ran") {
   const TempFolder folder;
@@ -129,15 +212,15 @@ TEST_CASE("checkpoint: fused or not is the same network, also to files that name
   const Network plain = make_network({.arch = "resnet8", .input = {16, 16, 3}, .classes = 3}),
                 fused = fuse_relu(plain);
   REQUIRE(fused.node_count() < plain.node_count());
-  save_checkpoint(path, plain, numbered_state(plain), sample_info());
+  save(path, plain, numbered_state(plain), sample_info());
   const TrainState state = restore(read_checkpoint(path), plain, true);
   for (const Network* writer : {&plain, &fused}) {
-    save_checkpoint(path, *writer, state, sample_info());
+    save(path, *writer, state, sample_info());
     for (const Network* reader : {&plain, &fused})
       EXPECT(restore(read_checkpoint(path), *reader, true).params == state.params);
   }
   // What a run without fusion wrote when the identity was that of the network as it ran.
-  SafeTensors file = read_safetensors(path);
+  SafeTensorsFile file = read_safetensors(path);
   file.metadata["network"] = "resnet8 for 16x16x3 (049b955b0ed0a38a)";
   write_safetensors(path, file);
   EXPECT(restore(read_checkpoint(path), plain, true).params == state.params);
@@ -148,18 +231,18 @@ TEST_CASE("checkpoint: another network's weights are refused") {
   const TempFolder folder;
   const Network network = small_network(), other = small_network(4);
   TrainState state = numbered_state(network);
-  save_checkpoint((folder / "c").string(), network, state, sample_info());
+  save((folder / "c").string(), network, state, sample_info());
   const Checkpoint checkpoint = read_checkpoint((folder / "c").string());
   DOCTEST_CHECK_THROWS_WITH_AS(restore(checkpoint, other, true),
                                doctest::Contains("holds the weights of small"), Error);
 
   state.velocity.clear();
-  save_checkpoint((folder / "weights").string(), network, state, sample_info());
+  save((folder / "weights").string(), network, state, sample_info());
   const Checkpoint weights = read_checkpoint((folder / "weights").string());
   EXPECT(restore(weights, network, false).velocity.empty());
   DOCTEST_CHECK_THROWS_WITH_AS(restore(weights, network, true), doctest::Contains("'momentum."), Error);
 
-  SafeTensors foreign;
+  SafeTensorsFile foreign;
   write_safetensors((folder / "foreign").string(), foreign);
   DOCTEST_CHECK_THROWS_WITH_AS(read_checkpoint((folder / "foreign").string()),
                                doctest::Contains("not a checkpoint"), Error);
@@ -169,7 +252,7 @@ TEST_CASE("checkpoint: a disk that fills up leaves the old one whole and nothing
   const TempFolder folder;
   const Network network = small_network();
   const std::string path = (folder / "last.safetensors").string();
-  save_checkpoint(path, network, numbered_state(network), sample_info());
+  save(path, network, numbered_state(network), sample_info());
   const std::string before = read_text_file(path);
 
   // In a child, so that the limit ends with it: files may not grow past 500 bytes, and writing more is an
@@ -182,7 +265,7 @@ TEST_CASE("checkpoint: a disk that fills up leaves the old one whole and nothing
     try {
       CheckpointInfo info = sample_info();
       info.position.epoch = 4;
-      save_checkpoint(path, network, numbered_state(network), info);
+      save(path, network, numbered_state(network), info);
     } catch (const Error& error) {
       const std::string text = error.what();
       const bool clear = text.find("could not be written") != std::string::npos &&
@@ -199,6 +282,25 @@ TEST_CASE("checkpoint: a disk that fills up leaves the old one whole and nothing
   EXPECT(read_text_file(path) == before);
   EXPECT(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()) == 1);
   EXPECT(read_checkpoint(path).info.position.epoch == 3);
+}
+
+TEST_CASE("atomic file: what is not committed was never there") {
+  const TempFolder folder;
+  const std::string path = (folder / "x").string();
+  const auto write = [&](const std::string& text, bool commit) {
+    AtomicFile file(path, text.size());
+    file.append(std::as_bytes(std::span(text)));
+    file.overwrite_begin(std::as_bytes(std::span<const char>("A", 1)));
+    file.append(std::as_bytes(std::span<const char>("!", 1)));
+    if (commit) file.commit();
+  };
+  write("abc", false);
+  EXPECT(fs::is_empty(folder.path()));
+  write("abc", true);
+  EXPECT(read_text_file(path) == "Abc!");
+  write("xyz", false);
+  EXPECT(read_text_file(path) == "Abc!");
+  EXPECT(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()) == 1);
 }
 
 TEST_CASE("atomic file: a folder that is not there is an error, not a crash") {

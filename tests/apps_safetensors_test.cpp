@@ -2,10 +2,10 @@
 #include <cstring>
 #include <fstream>
 
-#include "apps/safetensors.h"
 #include "engine/check.h"
 #include "tests/doctest.h"
 #include "tests/helpers.h"
+#include "tests/safetensors_file.h"
 
 namespace mbs {
 namespace {
@@ -21,37 +21,46 @@ std::string write_raw(const TempFolder& folder, const std::string& header, size_
 }
 
 std::string read_error(const std::string& path) {
-  return error_of([&] { read_safetensors(path); });
+  return error_of([&] { SafeTensorsReader reader(path); });
 }
 
 TEST_CASE("safetensors: what is written is read") {
   const TempFolder folder;
   const std::vector<float> a = {1.5f, -2, 3e-40f, 4, 5, 6};
   const std::vector<double> b = {0.1, -0.0, 1e300};
-  SafeTensors file;
-  file.tensors["b.weight"] = make_tensor(std::span<const float>(a), {2, 3});
-  file.tensors["a"] = make_tensor(std::span<const double>(b), {3});
-  file.tensors["empty"] = make_tensor(std::span<const float>(), {0, 5});
+  SafeTensorsFile file;
+  file.tensors["b.weight"] = make_tensor(a, {2, 3});
+  file.tensors["a"] = make_tensor(b, {3});
+  file.tensors["empty"] = make_tensor(std::vector<float>(), {0, 5});
   file.metadata["note"] = "quotes \" and \\ and \xc3\xa9";
   write_safetensors((folder / "x").string(), file);
 
-  const SafeTensors read = read_safetensors((folder / "x").string());
+  const SafeTensorsFile read = read_safetensors((folder / "x").string());
   EXPECT(read.tensors.size() == 3);
-  EXPECT(read.tensors.at("b.weight").shape == std::vector<int64_t>{2, 3});
-  EXPECT(read.tensors.at("b.weight").dtype == "F32");
+  EXPECT(read.tensors.at("b.weight").head.shape == std::vector<int64_t>{2, 3});
+  EXPECT(read.tensors.at("b.weight").head.dtype == "F32");
   EXPECT(read.tensors.at("b.weight").bytes == file.tensors["b.weight"].bytes);
-  EXPECT(read.tensors.at("a").dtype == "F64");
+  EXPECT(read.tensors.at("a").head.dtype == "F64");
   EXPECT(read.tensors.at("a").bytes == file.tensors["a"].bytes);
-  EXPECT(read.tensors.at("empty").elems() == 0);
+  EXPECT(read.tensors.at("empty").head.elems() == 0);
   EXPECT(read.metadata.at("note") == file.metadata["note"]);
-  EXPECT(tensor_values(read.tensors.at("a")) == b);
+  const SafeTensorsReader reader((folder / "x").string());
+  EXPECT(tensor_values(reader, "a") == b);
+  std::vector<double> part(3);
+  reader.read("b.weight", 2, part);
+  EXPECT(part == std::vector<double>{a[2], 4, 5});
 }
 
 TEST_CASE("safetensors: half precision is widened exactly") {
-  const auto values = [](const char* dtype, std::vector<uint16_t> bits) {
-    SafeTensor tensor{dtype, {static_cast<int64_t>(bits.size())}, std::vector<std::byte>(2 * bits.size())};
+  const TempFolder folder;
+  const std::string path = (folder / "x").string();
+  const auto values = [&](const char* dtype, const std::vector<uint16_t>& bits) {
+    SafeTensorsFile file;
+    FileTensor& tensor = file.tensors["x"];
+    tensor = {{dtype, {static_cast<int64_t>(bits.size())}}, Bytes(2 * bits.size())};
     std::memcpy(tensor.bytes.data(), bits.data(), tensor.bytes.size());
-    return tensor_values(tensor);
+    write_safetensors(path, file);
+    return tensor_values(SafeTensorsReader(path), "x");
   };
   // IEEE 754 binary16: 1, -2, the largest 65504, the smallest normal 2^-14, the smallest at all 2^-24.
   EXPECT(values("F16", {0x3c00, 0xc000, 0x7bff, 0x0400, 0x0001}) ==
@@ -115,11 +124,24 @@ TEST_CASE("safetensors: a damaged or hostile file is refused with a reason") {
   EXPECT(has(read_error((folder / "short").string()), {"has 3 bytes"}));
 }
 
+TEST_CASE("safetensors: integers are not taken for weights, and a file that shrinks while open is refused") {
+  const TempFolder folder;
+  const std::string path = write_raw(
+      folder,
+      R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"i":{"dtype":"I64","shape":[1],"data_offsets":[8,16]}})",
+      16);
+  const SafeTensorsReader reader(path);
+  EXPECT(tensor_values(reader, "a") == std::vector<double>{0, 0});
+  EXPECT(has(error_of([&] { tensor_values(reader, "i"); }), {"I64", "no real numbers"}));
+  std::filesystem::resize_file(path, std::filesystem::file_size(path) - 9);
+  EXPECT(has(error_of([&] { tensor_values(reader, "a"); }), {"raw.safetensors", "cut off"}));
+}
+
 TEST_CASE("safetensors: one changed byte of the data does not pass") {
   const TempFolder folder;
   const std::vector<float> values(13, 0.25f);
-  SafeTensors file;
-  file.tensors["w"] = make_tensor(std::span<const float>(values), {13});
+  SafeTensorsFile file;
+  file.tensors["w"] = make_tensor(values, {13});
   write_safetensors((folder / "x").string(), file);
   std::fstream edit((folder / "x").string(), std::ios::in | std::ios::out | std::ios::binary);
   edit.seekp(-5, std::ios::end);

@@ -2,12 +2,12 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
-#include "apps/safetensors.h"
 #include "apps/tuned_plans.h"
 #include "apps/tuning.h"
 #include "tests/doctest.h"
 #include "tests/helpers.h"
 #include "tests/program.h"
+#include "tests/safetensors_file.h"
 
 namespace mbs {
 namespace {

@@ -1,5 +1,6 @@
 // The promise of the program: the bits of a training run do not depend on the order, the sub-batches, the
-// threads, counting, or being stopped. Checked with memcmp after 20 steps of ResNet-20 with augmentation.
+// threads, counting, evaluation in between, or being stopped. Checked with memcmp after 20 steps of ResNet-20
+// with augmentation.
 #include <cstring>
 
 #include "datasets/dataset.h"
@@ -41,6 +42,7 @@ struct Setup {
   int threads = 2;
   bool mirror = false;
   int stop_after = kSteps;   ///< the run is stopped there and continued from its state
+  bool evaluates = false;    ///< after every step, in the memory of the training and in its own
   bool drop_sample = false;  ///< planted fault: one sample of the batch has no gradient
 };
 
@@ -58,6 +60,9 @@ void run_steps(const Network& network, const Schedule& schedule, const Setup& se
   const int per_epoch = static_cast<int>(loader.batches());
 
   DataParallel cores(network, schedule, kBatch, kCores, setup.threads);
+  const Schedule forward = forward_only(network, kCoreBatch, 2);
+  DataParallel lent(network, forward, kBatch, kCores, setup.threads, &cores),
+      apart(network, forward, kBatch, kCores, setup.threads);
   Sgd sgd(network, {.nesterov = true}, setup.threads);
   std::copy(state.velocity.begin(), state.velocity.end(), sgd.velocity().begin());
   Accountant first_core({}), second_core({});
@@ -72,6 +77,11 @@ void run_steps(const Network& network, const Schedule& schedule, const Setup& se
                state.params, state.states,
                setup.mirror ? std::span<Recorder* const>(recorders) : std::span<Recorder* const>());
     sgd.step(state.params, cores.gradients(), 0.05);
+    if (setup.evaluates) {
+      const Batch whole{batch.samples(), batch.images, labels.data()};
+      const double loss = lent.evaluate(whole, state.params, state.states).loss_sum;
+      REQUIRE(loss == apart.evaluate(whole, state.params, state.states).loss_sum);
+    }
   }
   state.velocity.assign(sgd.velocity().begin(), sgd.velocity().end());
   if (setup.mirror) EXPECT(first_core.traffic().total_bytes() > 0);
@@ -123,6 +133,7 @@ TEST_CASE("ResNet-20 has the same weights after 20 steps in every order, at any 
   const Schedule schedule = planned(network, Order::mbs2);
   EXPECT(same_bits(expected, train(network, schedule, {.threads = 1})));
   EXPECT(same_bits(expected, train(network, schedule, {.mirror = true})));
+  EXPECT(same_bits(expected, train(network, schedule, {.evaluates = true})));
   EXPECT(
       same_bits(expected, train(network, schedule, {.stop_after = 8})));  // in the middle of the second epoch
 
@@ -142,4 +153,5 @@ TEST_CASE("networks with projections and with batch norm keep their bits too") {
   const std::vector<real> bn = train(coupled, whole);
   EXPECT(same_bits(bn, train(coupled, whole, {.threads = 1})));
   EXPECT(same_bits(bn, train(coupled, whole, {.stop_after = 8})));
+  EXPECT(same_bits(bn, train(coupled, whole, {.evaluates = true})));
 }
