@@ -16,11 +16,14 @@ namespace {
 /// Tiles of 4x4 have the fewest multiplications, but not where most of a tile is outside of the image.
 int tile_size(const ConvShape& s) { return std::max(s.out.h, s.out.w) > 2 ? 4 : 2; }
 
-/// Where less than four fifths of the tiles' pixels are outputs (7x7 and 14x14 images of ImageNet networks,
-/// whose many channels make transformed weights large) Winograd wins little and costs memory.
+/// Winograd wins where enough of the tiles' pixels are outputs. With 14x14 images (a little over three
+/// quarters) it wins up to 256 channels, as in ResNet-50; from 512 on, its weights come from DRAM, and four
+/// copies of them, four times as large as the weights, cost more memory than the time is worth.
 bool fills_its_tiles(const ConvShape& s) {
+  constexpr int64_t kManyWeights = 256 * 256;
   const auto whole = [m = tile_size(s)](int pixels) { return (pixels + m - 1) / m * m; };
-  return 5 * s.out.h * s.out.w >= 4 * whole(s.out.h) * whole(s.out.w);
+  const double outputs = static_cast<double>(s.out.h * s.out.w) / (whole(s.out.h) * whole(s.out.w));
+  return outputs >= (int64_t{s.in.c} * s.out.c <= kManyWeights ? 0.75 : 0.8);
 }
 
 }  // namespace

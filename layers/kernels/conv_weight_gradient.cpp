@@ -15,12 +15,12 @@ int64_t strip_pixels(const ConvShape& s) {
   return s.weight_elems() > kLargeWeights ? 224 : 128;
 }
 
-/// Patches of one tap that lie a page or more apart share few lines of the caches; where many panels read
-/// them, a copy pays.
+/// What a block of dw reads of a strip are a few elements of every patch, a cache line each. Patches of many
+/// channels lie so far apart that these lines fight for few sets of the first-level cache; where enough
+/// panels read them, a copy pays. Of several taps each element is copied once a tap, so it takes more panels.
 bool packs_patches(const ConvShape& s) {
-  constexpr int64_t kFarApart = 1024, kMany = 128;  // channels in, channels out
-  return s.taps() == 1 && s.in.c >= kFarApart && s.out.c >= kMany &&
-         s.out.c % (kMaxPanelVectors * vector_lanes()) == 0;
+  const int64_t many = s.taps() == 1 ? 64 : 128;  // channels in, channels out
+  return s.in.c >= many && s.out.c >= many && s.out.c % (kMaxPanelVectors * vector_lanes()) == 0;
 }
 
 /// Elements of patches that are packed at a time, so that they stay in the second-level cache.
@@ -77,16 +77,17 @@ void add_strip(const ConvShape& s, const Patch& patch, const GradientPixels& str
 }
 
 /// The same by way of packed patches. All panels are whole.
-void add_packed_strip(const ConvShape& s, GradientPixels strip, real* dw, real* dense, const real** pointers,
-                      real* packed) {
+void add_packed_strip(const ConvShape& s, const Patch& patch, GradientPixels strip, real* dw, real* dense,
+                      const real** pointers, real* packed) {
   const real* const* patches = std::exchange(strip.patches, pointers);
   strip.packed = true;
   strip.ahead = 0;
-  for (int64_t k = 0; k < s.in.c; k += kPackedElems) {
-    const int64_t elems = std::min(kPackedElems, s.in.c - k);
-    pack_patches(elems, k, strip.count, patches, packed, pointers);
-    add_strip(s, Patch{1, 0, elems}, strip, dw + k * s.out.c, nullptr, dense);
-  }
+  for (int run = 0; run < patch.runs; ++run)
+    for (int64_t k = 0; k < patch.run_elems; k += kPackedElems) {
+      const int64_t elems = std::min(kPackedElems, patch.run_elems - k);
+      pack_patches(elems, run * patch.run_step + k, strip.count, patches, packed, pointers);
+      add_strip(s, Patch{1, 0, elems}, strip, dw + (run * patch.run_elems + k) * s.out.c, nullptr, dense);
+    }
 }
 
 /// Calls body(strip) for the pixels of a tile in their order. `dy`: of its first pixel; `patches`: space for
@@ -150,7 +151,7 @@ void run(const ConvShape& s, const ConvArgs& a) {
     const real* dy = a.dy + t.first * s.out.elems() + int64_t{t.row} * s.out.w * s.out.c;
     for_each_strip(s, frame, t, x, x_step, dy, patches, [&](const GradientPixels& strip) {
       if (packs_patches(s))
-        add_packed_strip(s, strip, a.out, dense, patches + strip_pixels(s), packed);
+        add_packed_strip(s, patch, strip, a.out, dense, patches + strip_pixels(s), packed);
       else
         add_strip(s, patch, strip, a.out, wide_dw, dense);
     });
