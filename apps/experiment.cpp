@@ -193,7 +193,8 @@ LoaderOptions Experiment::loader_options() const {
   loader.batch_size = options.batch_size;
   loader.seed = static_cast<uint64_t>(options.seed);
   const bool standard = options.aug == "standard";
-  loader.augmentation = {standard ? options.pad : 0, standard && options.flip, options.cutout};
+  loader.augmentation = {standard ? options.pad : 0, standard && options.flip, options.cutout,
+                         options.pad_mode == "reflect" ? PadMode::reflect : PadMode::black};
   if (options.overfit_batch) {
     loader.shuffle = false;
     loader.augmentation = kNoAugmentation;

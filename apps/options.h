@@ -33,7 +33,7 @@ struct ExperimentOptions {
   double val_share = 0.1;
   int limit_train = 0;
   bool overfit_batch = false;
-  std::string aug = "standard";
+  std::string aug = "standard", pad_mode = "black";
   int pad = 4;
   bool flip = true;
   int cutout = 0;
@@ -171,6 +171,11 @@ void data(ExperimentOptions& o, Visit&& visit) {
         o.limit_train);
   visit({"--aug", "standard: random crop after padding, and mirroring", 0, 0, "none|standard"}, o.aug);
   visit({"--pad", "pixels that --aug standard pads on each side", 0, 64}, o.pad);
+  visit({"--pad-mode",
+         "what the border shows: black, as usual, or reflect = the image mirrored, so that crops look like "
+         "whole images to a norm that takes statistics of a single image",
+         0, 0, "black|reflect"},
+        o.pad_mode);
   visit({"--flip,!--no-flip", "--aug standard also mirrors half of the images"}, o.flip);
   visit({"--cutout", "side of a square that is blanked in every training image; 0: none", 0, 256}, o.cutout);
 }

@@ -48,6 +48,12 @@ void reverse_pixels(int width, int channels, real* row) {
   }
 }
 
+/// The row or column of an image of `size` that a mirrored border shows at `i`.
+int reflected(int i, int size) {
+  if (i < 0) return -i;
+  return i < size ? i : 2 * (size - 1) - i;
+}
+
 void cut_out(const Shape& shape, const Changes& changes, int size, real* out) {
   const int y0 = std::max(changes.hole_y, 0), y1 = std::min(changes.hole_y + size, shape.h);
   const int x0 = std::max(changes.hole_x, 0), x1 = std::min(changes.hole_x + size, shape.w);
@@ -60,10 +66,11 @@ void cut_out(const Shape& shape, const Changes& changes, int size, real* out) {
 }  // namespace
 
 void validate(const Augmentation& augmentation, const Shape& shape) {
-  if (augmentation.pad < 0 || augmentation.pad > std::min(shape.h, shape.w)) {
+  const int mirrored = augmentation.pad_mode == PadMode::reflect ? 1 : 0;
+  const int most = std::max(0, std::min(shape.h, shape.w) - mirrored);
+  if (augmentation.pad < 0 || augmentation.pad > most)
     fail_usage("--pad {} does not fit images of {}x{}: expected 0 to {}", augmentation.pad, shape.h, shape.w,
-               std::min(shape.h, shape.w));
-  }
+               most);
   if (augmentation.cutout < 0) fail_usage("--cutout {} is negative", augmentation.cutout);
 }
 
@@ -72,19 +79,29 @@ void write_sample(const Dataset& data, const SampleKey& key, const PixelTable& t
   const Shape& shape = data.shape;
   const std::span<const uint8_t> image = data.image(key.index);
   const Changes changes = draw_changes(augmentation, shape, key);
+  const bool mirrored = augmentation.pad_mode == PadMode::reflect;
   // Columns [x0, x1) of the result come from the image.
   const int x0 = std::clamp(-changes.dx, 0, shape.w), x1 = std::clamp(shape.w - changes.dx, 0, shape.w);
   for (int y = 0; y < shape.h; ++y) {
     real* row = out + int64_t{y} * shape.w * shape.c;
-    const int from = y + changes.dy;
+    const int from = mirrored ? reflected(y + changes.dy, shape.h) : y + changes.dy;
     if (from < 0 || from >= shape.h) {
       fill_black(table, shape.w, row);
       continue;
     }
-    const size_t first = static_cast<size_t>((from * shape.w + x0 + changes.dx) * shape.c);
-    fill_black(table, x0, row);
-    normalize(image.subspan(first, static_cast<size_t>((x1 - x0) * shape.c)), table, row + x0 * shape.c);
-    fill_black(table, shape.w - x1, row + x1 * shape.c);
+    // Pixels [begin, end) of the result show those of the image from column `column` on.
+    const auto copy = [&](int begin, int end, int column) {
+      const auto first = static_cast<size_t>((from * shape.w + column) * shape.c);
+      normalize(image.subspan(first, static_cast<size_t>((end - begin) * shape.c)), table,
+                row + begin * shape.c);
+    };
+    const auto border = [&](int begin, int end) {
+      if (!mirrored) fill_black(table, end - begin, row + begin * shape.c);
+      for (int x = begin; mirrored && x < end; ++x) copy(x, x + 1, reflected(x + changes.dx, shape.w));
+    };
+    border(0, x0);
+    copy(x0, x1, x0 + changes.dx);
+    border(x1, shape.w);
     if (changes.flip) reverse_pixels(shape.w, shape.c, row);
   }
   if (augmentation.cutout > 0) cut_out(shape, changes, augmentation.cutout, out);

@@ -204,6 +204,33 @@ TEST_CASE("crop and flip: one of the images that can be, each as often") {
   }
 }
 
+TEST_CASE("a mirrored border repeats no pixel of the edge") {
+  // Pixel (y, x) is 10 y + x, so that a crop tells where it was taken.
+  Dataset data = noise_dataset(1, {7, 7, 1}, 1);
+  for (int y = 0; y < 7; ++y)
+    for (int x = 0; x < 7; ++x)
+      data.pixels[static_cast<size_t>(y * 7 + x)] = static_cast<uint8_t>(10 * y + x);
+  const PixelTable table = plain_table(1, 0);
+  const int bordered[] = {4, 3, 2, 1, 0, 1, 2, 3, 4, 5, 6, 5, 4, 3, 2};
+  std::vector<int> seen(9 * 9, 0);
+  for (int epoch = 0; epoch < 2000; ++epoch) {
+    const auto out =
+        write(data, {3, epoch, 0}, table, {.pad = 4, .flip = false, .pad_mode = PadMode::reflect});
+    int matches = 0;
+    for (int k = 0; k < 81; ++k) {
+      const int top = k / 9, left = k % 9;
+      bool same = true;
+      for (int y = 0; y < 7 && same; ++y)
+        for (int x = 0; x < 7 && same; ++x)
+          same = out[static_cast<size_t>(y * 7 + x)] ==
+                 static_cast<real>(10 * bordered[top + y] + bordered[left + x]);
+      if (same) ++matches, ++seen[static_cast<size_t>(k)];
+    }
+    REQUIRE(matches == 1);
+  }
+  for (const int n : seen) EXPECT(n > 0);
+}
+
 TEST_CASE("augmentation is a function of seed, epoch and index") {
   const Dataset data = noise_dataset(4, {9, 9, 1}, 2);
   const PixelTable table = plain_table(1, 0);
@@ -258,6 +285,11 @@ TEST_CASE("cutout: a square of the mean, cut off at the edges") {
 TEST_CASE("augmentation that cannot be") {
   EXPECT(has(error_of([] { validate({.pad = -1}, {32, 32, 3}); }), {"usage", "--pad -1"}));
   EXPECT(has(error_of([] { validate({.pad = 9}, {8, 32, 3}); }), {"usage", "--pad 9", "8x32"}));
+  EXPECT(error_of([] { validate({.pad = 8}, {8, 32, 3}); }).empty());
+  EXPECT(has(error_of([] {
+               validate({.pad = 8, .pad_mode = PadMode::reflect}, {8, 32, 3});
+             }),
+             {"usage", "--pad 8", "0 to 7"}));
   EXPECT(has(error_of([] { validate({.cutout = -2}, {32, 32, 3}); }), {"usage", "--cutout -2"}));
   EXPECT(error_of([] { validate({}, {32, 32, 3}); }).empty());
 }
