@@ -32,14 +32,15 @@ void time_in_turn(std::vector<std::unique_ptr<LayerRun>>& runs, std::vector<Kern
   constexpr int kMostRounds = 27;
   constexpr double kSeconds = 0.005;
   const int threads = static_cast<int>(runs.size());
+  const auto repeat = [](const Kernel& kernel, LayerRun& run, int64_t times) {
+    for (int64_t i = 0; i < times; ++i) kernel.call(run);
+  };
   const auto taken = [&](const Kernel& kernel, int64_t times) {
-    return timed(threads, [&](int t) {
-      for (int64_t i = 0; i < times; ++i) kernel.call(*runs[static_cast<size_t>(t)]);
-    });
+    return timed(threads, [&](int t) { repeat(kernel, *runs[static_cast<size_t>(t)], times); });
   };
   std::vector<int64_t> times;
   for (const Kernel& kernel : kernels)
-    times.push_back(repetitions(kSeconds, [&](int64_t n) { return taken(kernel, n); }));
+    times.push_back(repetitions(kSeconds, [&](int64_t n) { repeat(kernel, *runs[0], n); }));
   std::vector<std::vector<double>> quiet(kernels.size()), all(kernels.size());
   for (int round = 0; round < kMostRounds; ++round)
     for (size_t k = 0; k < kernels.size(); ++k) {

@@ -38,7 +38,7 @@ Bandwidth measure(const std::string& level, int64_t bytes, int threads) {
     const auto seconds = [&](int64_t times) {
       return timed(threads, [&](int t) { kernel(buffers[static_cast<size_t>(t)]->data(), times); });
     };
-    const int64_t times = repetitions(kSeconds, seconds);
+    const int64_t times = repetitions(kSeconds, [&](int64_t n) { kernel(buffers[0]->data(), n); });
     std::vector<double> rates;
     for (int i = 0; i < kRuns; ++i)
       rates.push_back(static_cast<double>(bytes * threads * times) / seconds(times));
@@ -54,12 +54,7 @@ Bandwidth measure(const std::string& level, int64_t bytes, int threads) {
 
 double measure_fma_peak(int threads, int runs, double seconds) {
   const auto work = [](int64_t rounds) { sink = fma_rounds(rounds, real(0.5), real(1e-6)); };
-  // On this thread alone: beside other work, starting and joining threads may take longer than what is timed.
-  const int64_t rounds = repetitions(seconds, [&](int64_t n) {
-    const Stopwatch watch;
-    work(n);
-    return watch.seconds();
-  });
+  const int64_t rounds = repetitions(seconds, work);
   const auto flops = static_cast<double>(rounds * fma_round_flops() * threads);
   double best = 0;
   for (int i = 0; i < runs; ++i) best = std::max(best, flops / timed(threads, [&](int) { work(rounds); }));

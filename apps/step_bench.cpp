@@ -66,8 +66,7 @@ StepBench bench_steps(const BenchStepOptions& options, Display& display) {
     OrderTimes& next = bench.orders[round % 2 == 0 ? place : orders - 1 - place];
     const double share = static_cast<double>(turn) / static_cast<double>(all);
     display.status(share, fmt::format("round {}/{}", round + 1, options.rounds),
-                   fmt::format("{}  ETA {}", next.order,
-                               turn == 0 ? "?" : duration(watch.seconds() * (1 - share) / share)));
+                   fmt::format("{}  ETA {}", next.order, time_left(share, watch.seconds())));
     add_round(next.times, time_steps(synthetic_experiment(options.experiment, next.order), options.steps));
     if (turn == 0 && display.mode() == Display::Mode::plain)
       display.row(fmt::format("{} measurements, about {}", all,

@@ -59,6 +59,10 @@ std::string binary_bytes(int64_t bytes) {
   return fmt::format("{} B", bytes);
 }
 
+std::string time_left(double share, double seconds) {
+  return share > 0 ? duration(seconds * (1 - share) / share) : "?";
+}
+
 std::string duration(double seconds) {
   const auto s = static_cast<int64_t>(seconds + 0.5);
   if (s >= 3600) return fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);

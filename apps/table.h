@@ -27,6 +27,8 @@ std::string decimal_bytes(int64_t bytes);
 std::string binary_bytes(int64_t bytes);
 /// 3700 -> "1:01:40".
 std::string duration(double seconds);
+/// How long the rest takes where `share` of it took `seconds`; "?" before there is a share.
+std::string time_left(double share, double seconds);
 /// 0.9251 -> "92.51 %".
 std::string percent(double share);
 /// 1234567 -> "1,234,567".

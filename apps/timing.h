@@ -28,11 +28,14 @@ double timed(int threads, const Body& body) {
   return watch.seconds();
 }
 
-/// How often something must be done to take about `seconds`; taken(times) does it and says how long it took.
-template <class Taken>
-int64_t repetitions(double seconds, const Taken& taken) {
+/// How often something must be done to take about `seconds`; work(times) does it, on this thread alone:
+/// beside other work, starting and joining threads may take longer than what is timed.
+template <class Work>
+int64_t repetitions(double seconds, const Work& work) {
   for (int64_t times = 1;;) {
-    const double took = std::max(taken(times), 1e-7), wanted = static_cast<double>(times) * seconds / took;
+    const Stopwatch watch;
+    work(times);
+    const double took = std::max(watch.seconds(), 1e-7), wanted = static_cast<double>(times) * seconds / took;
     if (took > seconds / 4) return std::max<int64_t>(1, static_cast<int64_t>(wanted));
     times = std::clamp<int64_t>(static_cast<int64_t>(wanted), 2 * times, 1000 * times);
   }

@@ -99,7 +99,7 @@ void measure(std::vector<Candidate>& candidates, const TuneOptions& options, Dis
           share, fmt::format("round {}/{}", round, options.rounds),
           fmt::format("{} in {}, {}  ETA of the round {}", racing[i]->order,
                       binary_bytes(racing[i]->plan.buffer_bytes), grouping_name(racing[i]->choice.grouping),
-                      i == 0 ? "?" : duration(watch.seconds() * (1 - share) / share)));
+                      time_left(share, watch.seconds())));
       measure_once(*racing[i], options);
       if (i == 1 && display.mode() == Display::Mode::plain)
         display.row(fmt::format("round {} of {}: {} plans, about {}", round, options.rounds, racing.size(),

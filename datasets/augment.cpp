@@ -96,8 +96,8 @@ void write_sample(const Dataset& data, const SampleKey& key, const PixelTable& t
                 row + begin * shape.c);
     };
     const auto border = [&](int begin, int end) {
-      if (!mirrored) fill_black(table, end - begin, row + begin * shape.c);
-      for (int x = begin; mirrored && x < end; ++x) copy(x, x + 1, reflected(x + changes.dx, shape.w));
+      if (!mirrored) return fill_black(table, end - begin, row + begin * shape.c);
+      for (int x = begin; x < end; ++x) copy(x, x + 1, reflected(x + changes.dx, shape.w));
     };
     border(0, x0);
     copy(x0, x1, x0 + changes.dx);

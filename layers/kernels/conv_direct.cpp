@@ -35,33 +35,52 @@ void for_each_panel(int64_t channels, Body&& body) {
 }
 
 /// Panels of more elements are packed at each call, into scratch that all layers share: layers with so many
-/// weights do enough work per weight to hide that, and ResNet-50 would keep 160 MiB of panels beside its
+/// weights do enough work per weight to hide that, and ResNet-50 would keep 140 MiB of panels beside its
 /// weights.
 constexpr int64_t kMostPrepared = int64_t{1} << 18;
 
-int64_t prepared_elems(int64_t panels) { return panels <= kMostPrepared ? panels : 0; }
-int64_t panel_scratch(int64_t panels) { return panels - prepared_elems(panels); }
+/// `Panels`: the weights of one direction as panels, elems() of them (0: the kernel reads them as they are),
+/// which pack() makes.
+template <class Panels>
+int64_t prepared_elems(const ConvShape& s) {
+  const int64_t elems = Panels::elems(s);
+  return elems <= kMostPrepared ? elems : 0;
+}
+
+template <class Panels>
+void prepare(const ConvShape& s, const real* w, real* prepared) {
+  if (prepared_elems<Panels>(s) > 0) Panels::pack(s, w, prepared);
+}
+
+/// Scratch that panels() needs.
+template <class Panels>
+int64_t panel_scratch(const ConvShape& s) {
+  return Panels::elems(s) - prepared_elems<Panels>(s);
+}
+
+/// The panels of a call.
+template <class Panels>
+const real* panels(const ConvShape& s, const ConvArgs& a, real* scratch) {
+  if (Panels::elems(s) == 0) return a.w;
+  if (prepared_elems<Panels>(s) > 0) return a.prepared;
+  Panels::pack(s, a.w, scratch);
+  return scratch;
+}
 
 // --- forward ---
 
-/// All panels of the weights of the forward pass; none where the weights are a panel as they are.
-int64_t forward_panels(const ConvShape& s) {
-  const bool is_one_panel = s.out.c == panel_vectors(s.out.c) * vector_lanes();
-  return is_one_panel ? 0 : panels_elems(s.taps() * s.in.c, s.out.c);
-}
-
-int64_t forward_prepared(const ConvShape& s) { return prepared_elems(forward_panels(s)); }
-
-void pack_forward(const ConvShape& s, const real* w, real* to) {
-  const int64_t k = s.taps() * s.in.c;
-  for_each_panel(s.out.c, [&](const Panel& p) {
-    copy_columns(w + p.first, k, p.channels, s.out.c, to + k * p.first, p.width);
-  });
-}
-
-void prepare_forward(const ConvShape& s, const real* w, real* to) {
-  if (forward_prepared(s) > 0) pack_forward(s, w, to);
-}
+struct ForwardPanels {
+  static int64_t elems(const ConvShape& s) {
+    const bool is_one_panel = s.out.c == panel_vectors(s.out.c) * vector_lanes();
+    return is_one_panel ? 0 : panels_elems(s.taps() * s.in.c, s.out.c);
+  }
+  static void pack(const ConvShape& s, const real* w, real* to) {
+    const int64_t k = s.taps() * s.in.c;
+    for_each_panel(s.out.c, [&](const Panel& p) {
+      copy_columns(w + p.first, k, p.channels, s.out.c, to + k * p.first, p.width);
+    });
+  }
+};
 
 Tile forward_tile(const ConvShape& s, const Frame& f) {
   return largest_tile(f, s.out.w, f.step * f.row_elems() + int64_t{s.out.w} * s.out.c);
@@ -69,18 +88,16 @@ Tile forward_tile(const ConvShape& s, const Frame& f) {
 
 int64_t forward_scratch(const ConvShape& s) {
   const Frame f = input_frame(s);
-  return kAlignSlack + panel_scratch(forward_panels(s)) + frame_scratch(f, forward_tile(s, f));
+  return kAlignSlack + panel_scratch<ForwardPanels>(s) + frame_scratch(f, forward_tile(s, f));
 }
 
 void forward(const ConvShape& s, const ConvArgs& a) {
   const Frame frame = input_frame(s);
   const Tile largest = forward_tile(s, frame);
   const Patch patch = input_patch(s, frame);
-  real* packed = align_scratch(a.scratch);
-  const int64_t scratch_panels = panel_scratch(forward_panels(s));
-  if (scratch_panels > 0) pack_forward(s, a.w, packed);
-  const real* panels = scratch_panels > 0 ? packed : forward_prepared(s) > 0 ? a.prepared : a.w;
-  real* framed = packed + scratch_panels;
+  real* scratch = align_scratch(a.scratch);
+  const real* weights = panels<ForwardPanels>(s, a, scratch);
+  real* framed = scratch + panel_scratch<ForwardPanels>(s);
   const int64_t out_row = int64_t{s.out.w} * s.out.c;
   for_each_tile(frame, largest, a.samples, a.x, framed, [&](const Tile& t, const real* x, int64_t x_step) {
     const Grid grid{t.samples, t.rows, s.out.w};
@@ -88,7 +105,7 @@ void forward(const ConvShape& s, const ConvArgs& a) {
     const Pixels<const real> in{x, x_step, s.stride.h * frame.row_elems(), int64_t{s.stride.w} * s.in.c};
     for_each_panel(s.out.c, [&](const Panel& p) {
       const Pixels<real> out{y + p.first, s.out.elems(), out_row, s.out.c};
-      correlate(patch, grid, in, panels + patch.elems() * p.first, p.vectors, p.channels,
+      correlate(patch, grid, in, weights + patch.elems() * p.first, p.vectors, p.channels,
                 a.bias == nullptr ? nullptr : a.bias + p.first, false, out);
     });
   });
@@ -179,20 +196,16 @@ void pack_phase(const ConvShape& s, const Phase2d& phase, const real* w, real* t
   });
 }
 
-int64_t data_gradient_panels(const ConvShape& s) { return panels_elems(s.taps() * s.out.c, s.in.c); }
-int64_t data_gradient_prepared(const ConvShape& s) { return prepared_elems(data_gradient_panels(s)); }
-
-void pack_data_gradient(const ConvShape& s, const real* w, real* to) {
-  for_each_phase(s, [&](const Phase2d& phase, int64_t at) { pack_phase(s, phase, w, to + at); });
-}
-
-void prepare_data_gradient(const ConvShape& s, const real* w, real* to) {
-  if (data_gradient_prepared(s) > 0) pack_data_gradient(s, w, to);
-}
+struct DataGradientPanels {
+  static int64_t elems(const ConvShape& s) { return panels_elems(s.taps() * s.out.c, s.in.c); }
+  static void pack(const ConvShape& s, const real* w, real* to) {
+    for_each_phase(s, [&](const Phase2d& phase, int64_t at) { pack_phase(s, phase, w, to + at); });
+  }
+};
 
 int64_t data_gradient_scratch(const ConvShape& s) {
   const Frame f = gradient_frame(s);
-  return kAlignSlack + panel_scratch(data_gradient_panels(s)) + frame_scratch(f, gradient_tile(s, f));
+  return kAlignSlack + panel_scratch<DataGradientPanels>(s) + frame_scratch(f, gradient_tile(s, f));
 }
 
 /// dx of one phase in the rows of one tile.
@@ -223,16 +236,14 @@ void clear_rows(const ConvShape& s, const Tile& t, real* dx) {
 void data_gradient(const ConvShape& s, const ConvArgs& a) {
   const Frame frame = gradient_frame(s);
   const Tile largest = gradient_tile(s, frame);
-  real* packed = align_scratch(a.scratch);
-  const int64_t scratch_panels = panel_scratch(data_gradient_panels(s));
-  if (scratch_panels > 0) pack_data_gradient(s, a.w, packed);
-  const real* panels = scratch_panels > 0 ? packed : a.prepared;
-  real* framed = packed + scratch_panels;
+  real* scratch = align_scratch(a.scratch);
+  const real* weights = panels<DataGradientPanels>(s, a, scratch);
+  real* framed = scratch + panel_scratch<DataGradientPanels>(s);
   const bool clear = has_gaps(s) && !a.add;
   for_each_tile(frame, largest, a.samples, a.dy, framed, [&](const Tile& t, const real* dy, int64_t dy_step) {
     if (clear) clear_rows(s, t, a.out);
     for_each_phase(s, [&](const Phase2d& phase, int64_t at) {
-      phase_gradient(s, a, frame, phase, t, dy, dy_step, panels + at);
+      phase_gradient(s, a, frame, phase, t, dy, dy_step, weights + at);
     });
   });
 }
@@ -240,8 +251,8 @@ void data_gradient(const ConvShape& s, const ConvArgs& a) {
 }  // namespace
 
 const ConvKernels kDirectConv = {
-    {forward_scratch, forward, forward_prepared, prepare_forward},
-    {data_gradient_scratch, data_gradient, data_gradient_prepared, prepare_data_gradient},
+    {forward_scratch, forward, prepared_elems<ForwardPanels>, prepare<ForwardPanels>},
+    {data_gradient_scratch, data_gradient, prepared_elems<DataGradientPanels>, prepare<DataGradientPanels>},
     kDirectWeightGradient};
 
 }  // namespace mbs

@@ -8,7 +8,6 @@
 namespace mbs {
 namespace {
 
-constexpr int64_t kLineElems = 64 / int64_t{sizeof(real)};
 /// Transformed tiles that are worked on at a time stay in a second-level cache, beside weights.
 constexpr int64_t kBlockElems = 512 * 1024 / int64_t{sizeof(real)};
 constexpr int64_t kFewestTiles = 16, kMostTiles = 64;
@@ -26,10 +25,6 @@ TileGrid output_grid(int m, const Shape& out) {
   return {out, tiles_over(out.h, m), tiles_over(out.w, m), m, m, 0, 0};
 }
 
-/// Room for `tiles` tiles of `channels` channels: one cache line more than it takes, so that the positions of
-/// a tile do not all fall into one set of a cache.
-int64_t position_step(int64_t tiles, int64_t channels) { return tiles * channels + kLineElems; }
-
 /// Tiles to transform at a time where each has `channels` channels.
 int64_t block_tiles(int m, int64_t channels) {
   return std::clamp(kBlockElems / (positions(m) * channels), kFewestTiles, kMostTiles);
@@ -46,15 +41,16 @@ Correlation gradient_of(const ConvShape& s) { return {s.out, s.in, {2 - s.pad.h,
 
 int64_t correlation_scratch(int m, const Correlation& c) {
   const int64_t tiles = block_tiles(m, c.in.c);
-  return kAlignSlack + positions(m) * (position_step(tiles, c.in.c) + position_step(tiles, kMostPanel));
+  return kAlignSlack +
+         positions(m) * (winograd_position_step(tiles, c.in.c) + winograd_position_step(tiles, kMostPanel));
 }
 
 void correlate_by_winograd(int m, const Correlation& c, const ConvArgs& a, const real* images) {
   const TileGrid patches = patch_grid(m, c.in, c.out, c.pad), outputs = output_grid(m, c.out);
   const int64_t capacity = block_tiles(m, c.in.c), all = a.samples * patches.tiles();
-  TileBlock<real> x{align_scratch(a.scratch), position_step(capacity, c.in.c), capacity, 0};
-  TileBlock<real> sums{x.data + positions(m) * x.position_step, position_step(capacity, kMostPanel), capacity,
-                       0};
+  TileBlock<real> x{align_scratch(a.scratch), winograd_position_step(capacity, c.in.c), capacity, 0};
+  TileBlock<real> sums{x.data + positions(m) * x.position_step, winograd_position_step(capacity, kMostPanel),
+                       capacity, 0};
   for (int64_t first = 0; first < all; first += capacity) {
     x.count = sums.count = std::min(capacity, all - first);
     winograd_patches(m, patches, images, first, x);
@@ -72,7 +68,7 @@ void correlate_by_winograd(int m, const Correlation& c, const ConvArgs& a, const
 template <int m>
 struct Winograd {
   static int64_t weights_elems(const ConvShape& s) {
-    return positions(m) * winograd_position_elems(s.in.c, s.out.c);
+    return positions(m) * winograd_position_step(s.in.c, s.out.c);
   }
 
   static int64_t forward_scratch(const ConvShape& s) { return correlation_scratch(m, forward_of(s)); }
@@ -95,14 +91,15 @@ struct Winograd {
 
   static int64_t weight_gradient_scratch(const ConvShape& s) {
     const int64_t tiles = block_tiles(m, (s.in.c + s.out.c) / 2);
-    return kAlignSlack + positions(m) * (position_step(tiles, s.in.c) + position_step(tiles, s.out.c));
+    return kAlignSlack +
+           positions(m) * (winograd_position_step(tiles, s.in.c) + winograd_position_step(tiles, s.out.c));
   }
   static void weight_gradient(const ConvShape& s, const ConvArgs& a) {
     const TileGrid patches = patch_grid(m, s.in, s.out, s.pad), outputs = output_grid(m, s.out);
     const int64_t capacity = block_tiles(m, (s.in.c + s.out.c) / 2), all = a.samples * patches.tiles();
-    TileBlock<real> x{align_scratch(a.scratch), position_step(capacity, s.in.c), capacity, 0};
-    TileBlock<real> dy{x.data + positions(m) * x.position_step, position_step(capacity, s.out.c), capacity,
-                       0};
+    TileBlock<real> x{align_scratch(a.scratch), winograd_position_step(capacity, s.in.c), capacity, 0};
+    TileBlock<real> dy{x.data + positions(m) * x.position_step, winograd_position_step(capacity, s.out.c),
+                       capacity, 0};
     for (int64_t first = 0; first < all; first += capacity) {
       x.count = dy.count = std::min(capacity, all - first);
       winograd_patches(m, patches, a.x, first, x);

@@ -65,7 +65,7 @@ void multiply_panel(int positions, const TileBlock<const real>& x, int64_t c_in,
     for (int64_t i = 0; i < pieces; ++i) {
       const int64_t begin = x.count * i / pieces, size = x.count * (i + 1) / pieces - begin;
       kBlocks[static_cast<size_t>(size - 1)](x.data + p * x.position_step + begin * kLanes, block_step, c_in,
-                                             weights + p * winograd_position_elems(c_in, c_out),
+                                             weights + p * winograd_position_step(c_in, c_out),
                                              s.data + p * s.position_step + begin * kLanes);
     }
 }
@@ -116,7 +116,7 @@ HWY_INLINE void for_weights(int64_t c_in, int64_t c_out, const Body& body) {
 template <int m>
 void transform_weights(int64_t c_in, int64_t c_out, const real* w, real* to) {
   using Line = WeightLine<m>;
-  const int64_t step = winograd_position_elems(c_in, c_out);
+  const int64_t step = winograd_position_step(c_in, c_out);
   for_weights(c_in, c_out, [&](int64_t i, int64_t o, int64_t at) HWY_ATTR {
     square_transform<Line>(
         [&](int row, int col) HWY_ATTR { return hn::LoadU(d, w + ((row * 3 + col) * c_in + i) * c_out + o); },
@@ -130,7 +130,7 @@ template <int m>
 void transform_turned_weights(int64_t c_in, int64_t c_out, const real* w, real* to) {
   using Line = WeightLine<m>;
   constexpr int64_t kSquare = kLanes * kLanes;
-  const int64_t step = winograd_position_elems(c_in, c_out);
+  const int64_t step = winograd_position_step(c_in, c_out);
   alignas(64) real turned[9 * kSquare];
   for_panels(c_out, [&](int64_t first, int64_t width) HWY_ATTR {
     for (int64_t v = 0; v < width; v += kLanes)
@@ -152,7 +152,7 @@ void transform_turned_weights(int64_t c_in, int64_t c_out, const real* w, real* 
 template <int m>
 void transform_weight_gradient(int64_t c_in, int64_t c_out, real* s, real* dw) {
   using Line = WeightGradientLine<m>;
-  const int64_t step = winograd_position_elems(c_in, c_out);
+  const int64_t step = winograd_position_step(c_in, c_out);
   for_weights(c_in, c_out, [&](int64_t i, int64_t o, int64_t at) HWY_ATTR {
     square_transform<Line>(
         [&](int row, int col) HWY_ATTR {
@@ -201,7 +201,7 @@ void WinogradMultiply(int m, const TileBlock<const real>& x, int64_t c_in, const
 void WinogradMultiplyGradient(int m, const TileBlock<const real>& x, int64_t c_in,
                               const TileBlock<const real>& dy, int64_t c_out, real* dw) {
   const int64_t x_step = x.capacity * winograd::kLanes, dy_step = dy.capacity * winograd::kLanes;
-  const int64_t step = winograd_position_elems(c_in, c_out);
+  const int64_t step = winograd_position_step(c_in, c_out);
   for (int p = 0; p < (m + 2) * (m + 2); ++p)
     winograd::for_panels(c_out, [&](int64_t first, int64_t width) HWY_ATTR {
       (width == winograd::kPanel

@@ -29,21 +29,20 @@ struct TileGrid {
   int64_t tiles() const { return int64_t{rows} * cols; }
 };
 
+/// From one position to the next of rows x columns transformed values (tiles x channels, c_in x c_out): a
+/// cache line more than they take, so that the positions do not all fall into one set of a cache.
+constexpr int64_t winograd_position_step(int64_t rows, int64_t columns) {
+  return rows * columns + 64 / int64_t{sizeof(real)};
+}
+
 /// Consecutive tiles of a grid, and where they lie when transformed. Steps in elements.
 template <class T>
 struct TileBlock {
   T* data = nullptr;
-  int64_t position_step =
-      0;                 ///< no multiple of a page, or the positions of a tile would fight for one cache set
-  int64_t capacity = 0;  ///< tiles that there is room for
-  int64_t count = 0;     ///< tiles in use
+  int64_t position_step = 0;  ///< winograd_position_step(capacity, channels)
+  int64_t capacity = 0;       ///< tiles that there is room for
+  int64_t count = 0;          ///< tiles in use
 };
-
-/// From one position of transformed weights to the next: a cache line more than it takes, for the same reason
-/// as TileBlock::position_step.
-constexpr int64_t winograd_position_elems(int64_t c_in, int64_t c_out) {
-  return c_in * c_out + 64 / int64_t{sizeof(real)};
-}
 
 /// B^T x B of tiles [first, first + to.count), n x n pixels each.
 void winograd_patches(int m, const TileGrid&, const real* images, int64_t first, const TileBlock<real>& to);
@@ -58,7 +57,7 @@ void winograd_outputs(int m, const TileGrid&, const TileBlock<const real>& from,
 int64_t winograd_panel(int64_t channel, int64_t c_out);
 
 /// s = sum over c_in, one chain in their order, for one panel of c_out at all n^2 positions. `weights`: of
-/// the panel at position 0; positions are winograd_position_elems() apart.
+/// the panel at position 0; positions are winograd_position_step() apart.
 void winograd_multiply(int m, const TileBlock<const real>& x, int64_t c_in, const real* weights,
                        int64_t c_out, int64_t panel, const TileBlock<real>& s);
 /// Adds to transformed weight gradients, one chain in order of tiles that starts from what is there.

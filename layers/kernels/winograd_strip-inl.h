@@ -81,11 +81,11 @@ HWY_INLINE void image_to_lines(const TileGrid& g, const Strip& strip, const real
         [&](int r, V x) HWY_ATTR { hn::Store(x, d, to + r * kLineStep); });
 }
 
-// Transforms the rows of `tiles` tiles.
+// Transforms the rows of `tiles` tiles, which begin tile_step columns apart.
 template <class Line>
-HWY_INLINE void lines_to_tiles(const real* lines, int64_t tiles, real* to, int64_t position_step) {
-  constexpr int64_t kTileStep = (Line::in == Line::out ? Line::out - 2 : Line::in) * kLanes;
-  for (int64_t t = 0; t < tiles; ++t, lines += kTileStep, to += kLanes) {
+HWY_INLINE void lines_to_tiles(const real* lines, int64_t tiles, int64_t tile_step, real* to,
+                               int64_t position_step) {
+  for (int64_t t = 0; t < tiles; ++t, lines += tile_step * kLanes, to += kLanes) {
     const real* from = lines;
     real* out = to;
 #pragma GCC unroll 1
@@ -107,7 +107,8 @@ void transform_tiles(const TileGrid& g, const real* images, int64_t first, const
     const bool cut = strip.row_begin > 0 || strip.row_end < g.size;
     for (int64_t c = 0; c < g.image.c; c += kLanes) {
       (cut ? image_to_lines<Line, true> : image_to_lines<Line, false>)(g, strip, images + c, lines);
-      lines_to_tiles<Line>(lines, strip.tiles, to.data + c * to.capacity + t * kLanes, to.position_step);
+      lines_to_tiles<Line>(lines, strip.tiles, g.step, to.data + c * to.capacity + t * kLanes,
+                           to.position_step);
     }
     t += strip.tiles;
   }

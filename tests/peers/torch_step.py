@@ -2,8 +2,8 @@
 """One measurement of a PyTorch training step (forward, backward, SGD with momentum) on synthetic images in float32.
 
 Prints one line of JSON: images_per_second, seconds_per_step (the median of its steps), peak_rss_bytes (of the whole
-process, import included), parameters, and what was asked for. The networks are those of tests/golden/torch_networks.py, whose gradients
-agree with the engine's. Needs Debian's python3-torch.
+process, import included), parameters, and what was asked for. The networks are those of
+tests/golden/torch_networks.py, whose gradients agree with the engine's. Needs Debian's python3-torch.
 
 examples:
   tests/peers/torch_step.py resnet20
