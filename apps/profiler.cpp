@@ -49,7 +49,7 @@ void CoreProfiler::on_stage(Stage stage) {
 }
 
 double CoreProfiler::busy_seconds() const {
-  double busy = seconds(Stage::clear) + recorder_seconds_ + seconds(Stage::finish);
+  double busy = seconds(Stage::clear) + recorder_seconds_;
   for (const auto& ways : sums_)
     for (const Sum& sum : ways) busy += sum.seconds;
   return busy;
@@ -104,10 +104,9 @@ void Profiler::add_layers(Profile& profile) const {
 void Profiler::add_stages(Profile& profile) const {
   // The caller's stages take as long for every core that waits for them: the first one tells.
   const CoreProfiler& first = *cores_.front();
-  double clear = 0, finish = 0, count = 0, busy = 0;
+  double clear = 0, count = 0, busy = 0;
   for (const auto& core : cores_) {
     clear += core->seconds(Stage::clear) / threads_;
-    finish += core->seconds(Stage::finish) / threads_;
     count += core->recorder_seconds() / threads_;
     busy += core->busy_seconds() / threads_;
   }
@@ -116,7 +115,6 @@ void Profiler::add_stages(Profile& profile) const {
   };
   add("prepare weights", first.seconds(Stage::prepare));
   add("clear gradients", clear);
-  add("finish gradients", finish);
   add("wait for threads", first.region_seconds() - busy);
   add("collect losses", first.seconds(Stage::loss));
   add("sum gradients", first.seconds(Stage::sum));

@@ -124,13 +124,12 @@ enum class Stage : uint8_t {
   prepare,    ///< parameters are in the form that kernels read
   enter,      ///< of a core: its thread has come to it
   clear,      ///< of a core: its gradients are zero; kernel calls follow
-  finish,     ///< of a core: its gradients are in the form of the parameters
   leave,      ///< all cores are done
   loss,       ///< losses are collected
   sum,        ///< gradients of all cores are summed, running statistics folded
   optimizer,  ///< parameters are updated
 };
-inline constexpr size_t kStages = 9;
+inline constexpr size_t kStages = 8;
 
 /// Observes the training steps of one core. Every call says what has just ended, so that the time since the
 /// last call is the time it took.

@@ -26,7 +26,7 @@ Executor::Executor(const Network& network, const Schedule& schedule, const Execu
       arena_(lender != nullptr && lender->arena_->bytes() >= plan_.arena_bytes
                  ? lender->arena_
                  : std::make_shared<Arena>(plan_.arena_bytes)),
-      accumulators_(program_.training ? accumulator_arrays(network) : NodeArrays({})),
+      accumulators_(accumulator_arrays(network, program_)),
       params_(network.params().size()),
       states_(network.states().size()),
       gradients_(network.params().size()) {
@@ -104,8 +104,6 @@ void Executor::run(const CoreBatch& batch, const StepKey& key, const Parameters&
   EventSource events(network_, recorder);
   if (recorder != nullptr) recorder->on_stage(Stage::clear);
   walk({batch, key, program_.training, params.prepared}, events);
-  if (program_.training) finish_gradients();
-  if (recorder != nullptr) recorder->on_stage(Stage::finish);
 }
 
 void Executor::walk(const Run& run, EventSource& events) {
@@ -124,13 +122,6 @@ void Executor::walk(const Run& run, EventSource& events) {
         events.emit(steps[s], pass, static_cast<int>(p), c, chunk.first, chunk.samples);
       }
     }
-  }
-}
-
-void Executor::finish_gradients() {
-  for (NodeId n : accumulators_.nodes()) {
-    const Node& node = network_.node(n);
-    node.layer->finish_gradients(accumulators_.of(n), gradients_of(node));
   }
 }
 
@@ -183,6 +174,8 @@ void Executor::backward(const Step& step, const BoundStep& bound, const Run& run
   call.accumulator = accumulators_.of(step.node);
   call.batch = run.batch.batch;
   node.layer->backward(call);
+  const bool last_chunk = chunk.first + chunk.samples == run.batch.samples;
+  if (last_chunk && call.accumulator != nullptr) node.layer->finish_gradients(call.accumulator, call.dparams);
 }
 
 void Executor::poison(const Step& step, const BoundStep& bound, const Run& run, const Chunk& chunk) {

@@ -79,7 +79,6 @@ class Executor {
   std::byte* at(const Place&, const Run&, const Chunk&) const;
   void bind_params(const Parameters&, std::span<real> gradients);
   void walk(const Run&, EventSource&);
-  void finish_gradients();
   std::span<real* const> gradients_of(const Node&) const;
   template <class Call>
   Call prepare(const Step&, const BoundStep&, const Run&, const Chunk&);

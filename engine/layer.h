@@ -156,8 +156,7 @@ class Layer {
   }
   virtual void forward(const Forward&) const = 0;
   virtual void backward(const Backward&) const = 0;
-  /// Adds what the accumulator holds to the gradients, once after the last chunk of a step, and leaves zeros
-  /// for the next step.
+  /// Adds what the accumulator holds to the gradients, once after the last chunk of a step, and leaves zeros.
   virtual void finish_gradients(real* accumulator, std::span<real* const> dparams) const {
     (void)accumulator, (void)dparams;
   }

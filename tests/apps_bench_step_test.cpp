@@ -164,7 +164,6 @@ TEST_CASE("profile: a call gets the time before it, and what a core waits for th
       core->on_stage(Stage::clear);
       call(core, Phase::forward, 10ms);
       call(core, Phase::backward, 20ms);
-      core->on_stage(Stage::finish);
     }
     all(Stage::leave);
     profiler.add_step(watch.seconds());

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/memory_plan.h"
+#include "engine/node_arrays.h"
 #include "layers/zoo/zoo.h"
 #include "tests/doctest.h"
 #include "tests/random_schedule.h"
@@ -107,4 +108,37 @@ TEST_CASE("no order needs much more than what is stored for backward") {
   // backward, these are the small ones of the last layers.
   EXPECT(baseline >= stored);
   EXPECT(baseline < stored * 115 / 100);
+}
+
+TEST_CASE("arrays of one turn lie side by side, those of another turn over them") {
+  const NodeArrays arrays({10, 0, 20, 100}, {0, 0, 0, 1});
+  EXPECT(arrays.nodes() == std::vector<NodeId>{0, 2, 3});
+  EXPECT(arrays.of(1) == nullptr);
+  EXPECT(arrays.of(2) >= arrays.of(0) + 10);
+  EXPECT(arrays.of(3) == arrays.of(0));
+  EXPECT(arrays.bytes() >= 100 * static_cast<int64_t>(sizeof(real)));
+  EXPECT(arrays.bytes() < 130 * static_cast<int64_t>(sizeof(real)));
+}
+
+TEST_CASE(
+    "accumulators of gradients live in the pass of their node, and only in its call where that is all of the "
+    "pass") {
+  const Network net = make_network({.arch = "resnet20"});
+  const auto bytes = [&](const Schedule& schedule) {
+    return accumulator_arrays(net, compile(net, Dataflow(net), schedule)).bytes();
+  };
+  int64_t largest = 0, all = 0;
+  for (const Node& node : net.nodes()) {
+    const int64_t elems = node.layer->needs(node.wants_dx).accumulator_elems;
+    largest = std::max(largest, elems);
+    all += elems;
+  }
+  const auto near = [](int64_t bytes, int64_t elems) {  // up to a cache line for each node
+    const int64_t wanted = elems * static_cast<int64_t>(sizeof(real));
+    return bytes >= wanted && bytes < wanted + 64 * 100;
+  };
+  EXPECT(near(bytes(layer_by_layer(net, 4)), largest));
+  EXPECT(near(bytes(full_serialization(net, 4, 2)), all));
+  EXPECT(near(bytes(full_serialization(net, 4, 4)), largest));
+  EXPECT(near(bytes(forward_only(net, 4, 2)), 0));
 }
