@@ -49,6 +49,7 @@ Command parse_simulate(const std::vector<std::string>& arguments) {
   parser({"--chip-cores", "cores that share the memory; 0: the machine's", 0, 4096}, o.chip_cores);
   parser({"--chips", "data-parallel chips: prints the weight gradients that they exchange", 1, 1e6}, o.chips);
   add_model(parser, o);
+  option_lists::recompute(o, parser);
   parser({"--per-layer", "every layer in each direction, and what limits it"}, o.per_layer);
   parser({"--roofline", "the matrix products of every layer against the roofs of array and memory"},
          o.roofline);

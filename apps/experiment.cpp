@@ -120,6 +120,10 @@ TrafficRules rules_of(const std::string& accounting, const std::string& fusion) 
   return traffic_rules(fusion == "auto" ? accounting : fmt::format("{},fusion={}", accounting, fusion));
 }
 
+Recompute parse_recompute(const std::string& text) {
+  return text == "expansions" ? Recompute::expansions : Recompute::joins;
+}
+
 PlanChoice plan_choice(const std::string& buffer, const TrafficRules& rules) {
   PlanChoice choice;
   choice.rules = rules;
@@ -142,6 +146,7 @@ PlanChoice plan_choice(const std::string& buffer, const TrafficRules& rules) {
 
 PlanChoice run_plan_choice(const ExperimentOptions& options) {
   PlanChoice choice = plan_choice(options.buffer, rules_of(options.accounting, options.fusion));
+  choice.recompute = parse_recompute(options.recompute);
   if (!choice.automatic || !options.tune) return choice;
   const TunedChoice tuned = find_tuned_plan(tune_key(options, choice.rules.fused), options.order);
   if (tuned.plan) {
@@ -164,6 +169,7 @@ Plan plan_share(const Network& network, const std::string& order, int batch, int
   options.buffer_bytes = choice.buffer_bytes;
   options.rules = choice.rules;
   options.grouping = choice.grouping;
+  options.recompute = choice.recompute;
   if (choice.automatic)
     options.buffer_bytes = std::max(options.buffer_bytes, smallest_buffer_bytes(network, options));
   return make_plan(network, options);

@@ -51,7 +51,12 @@ struct PlanChoice {
   bool automatic = false;  ///< the buffer may be enlarged to what one sample of the network needs
   std::string note;        ///< how the buffer was chosen; empty if it was given
   Grouping grouping = Grouping::greedy;
+  Recompute recompute = Recompute::joins;  ///< mbs-r: the most that is made again
 };
+
+/// What --recompute says.
+Recompute parse_recompute(const std::string& text);
+
 PlanChoice plan_choice(const std::string& buffer, const TrafficRules& rules);
 
 /// The choice of a real run: with --buffer auto and --tune the plan that `mbs tune` found best for it, where

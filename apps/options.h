@@ -43,6 +43,7 @@ struct ExperimentOptions {
   double label_smoothing = 0;
 
   std::string order = "mbs2", buffer = "auto", accounting = kRunAccounting, fusion = "auto", kernels = "auto";
+  std::string recompute = "cheap";
   std::string modelled = "wavecore";
   int batch_size = 128;
   int cores = 0, threads = 0;
@@ -85,7 +86,7 @@ struct PredictOptions {
 
 struct PlanCliOptions {
   std::string arch, order = "mbs2", buffer = "10MiB", accounting = "paper", fusion = "auto";
-  std::string grouping = "greedy";
+  std::string grouping = "greedy", recompute = "cheap";
   std::string norm = "gn", shortcut = "auto", stem = "auto";
   int gn_groups = 0, gn_channels = 0;
   int batch_size = 32, cores = 1, classes = 0, image_size = 0;
@@ -125,6 +126,7 @@ struct SimulateOptions {
   std::vector<int> batch_sizes;                ///< per core; empty: the default of each network
   std::vector<std::string> buffers, memories;  ///< empty: the machine's
   std::string machine = "wavecore", accounting = "paper", grouping = "greedy", overlap = "layer";
+  std::string recompute = "cheap";
   int chip_cores = 0;  ///< 0: the machine's
   int chips = 1;
   bool per_layer = false, roofline = false, print_machine = false;
@@ -203,6 +205,16 @@ void fusion(Options& o, Visit&& visit) {
 }
 
 template <class Options, class Visit>
+void recompute(Options& o, Visit&& visit) {
+  visit({"--recompute",
+         "mbs-r: what backward makes again instead of reading what forward stored: cheap = outputs of norms, "
+         "ReLUs, pooling and sums; expansions = also of 1x1 convolutions with more outputs than inputs, such "
+         "as the last of a bottleneck: less memory for more operations",
+         0, 0, "cheap|expansions"},
+        o.recompute);
+}
+
+template <class Options, class Visit>
 void order(Options& o, Visit&& visit) {
   visit({"--buffer",
          "on-chip buffer of one core that sub-batches are planned for: 10MiB, 512KiB, ...; auto: for the "
@@ -210,6 +222,7 @@ void order(Options& o, Visit&& visit) {
         o.buffer);
   visit({"--accounting", kAccountingHelp}, o.accounting);
   fusion(o, visit);
+  recompute(o, visit);
 }
 
 template <class Visit>

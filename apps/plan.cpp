@@ -31,6 +31,7 @@ Table csv_table(const Network& network, const Plan& plan) {
 int run_plan(const PlanCliOptions& options) {
   PlanChoice choice = plan_choice(options.buffer, rules_of(options.accounting, options.fusion));
   choice.grouping = parse_grouping(options.grouping);
+  choice.recompute = parse_recompute(options.recompute);
   const Network network = as_counted(published_network(options), choice.rules);
   const Plan plan = plan_share(network, options.order, options.batch_size, options.cores, choice);
   if (options.json) {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/commands.h"
+#include "apps/experiment.h"
 #include "apps/simulation.h"
 #include "apps/step_table.h"
 #include "apps/table.h"
@@ -51,6 +52,7 @@ Request resolve(const SimulateOptions& options) {
   if (options.chip_cores > 0) scenario.machine.chip_cores = options.chip_cores;
   scenario.rules = traffic_rules(options.accounting);
   scenario.grouping = parse_grouping(options.grouping);
+  scenario.recompute = parse_recompute(options.recompute);
   scenario.overlap = parse_overlap(options.overlap);
   for (const std::string& buffer : options.buffers) request.buffers.push_back(parse_bytes(buffer));
   if (request.buffers.empty()) request.buffers.push_back(scenario.machine.global_buffer_bytes);

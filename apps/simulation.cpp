@@ -68,6 +68,7 @@ Plan plan_step(const Network& network, const Configuration& configuration, const
   options.buffer_bytes = scenario.machine.global_buffer_bytes;
   options.rules = scenario.rules;
   options.grouping = scenario.grouping;
+  options.recompute = scenario.recompute;
   options.spill = true;
   return make_plan(network, options);
 }

@@ -19,6 +19,7 @@ struct Scenario {
   Machine machine;  ///< with the buffer and the memory that are asked for
   TrafficRules rules;
   Grouping grouping = Grouping::greedy;
+  Recompute recompute = Recompute::joins;  ///< MBS-R: the most that is made again
   Overlap overlap = Overlap::layer;
   int batch_per_core = 32;
 };

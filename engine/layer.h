@@ -148,6 +148,8 @@ class Layer {
     (void)samples, (void)wants_dx;
     return {};
   }
+  /// Whether forward is a matrix product, and no pass over each value.
+  bool has_matrix_product() const { return !gemms(Phase::forward, 1, false).empty(); }
 
   /// Brings the parameters into the form that the kernels read, once before the chunks of a step. Without
   /// `wants_dx` only forward follows, or a backward that is asked for no data gradients.

@@ -300,7 +300,8 @@ void EventSource::emit(const Step& step, const Pass& pass, int pass_index, int c
     if (o.role == Role::weight_gradient && chunk == 0) o.access = Access::write;
   }
   const Node& node = network_.node(step.node);
-  const std::vector<GemmShape> gemms = node.layer->gemms(step.phase, samples, node.wants_dx);
+  const Phase computed = step.recompute ? Phase::forward : step.phase;
+  const std::vector<GemmShape> gemms = node.layer->gemms(computed, samples, node.wants_dx);
   KernelEvent event;
   event.phase = step.phase;
   event.node = step.node;

@@ -5,12 +5,22 @@
 namespace mbs {
 namespace {
 
-bool cheap(const Node& node, Recompute recompute) {
+// Whether a layer is a product of each pixel's values with one matrix that has more columns than rows.
+bool expands(const Network& network, const Node& node, std::span<const GemmShape> gemms) {
+  if (gemms.size() != 1 || node.in.size() != 1) return false;
+  const GemmShape& gemm = gemms[0];
+  const bool pixels_apart = gemm.m * gemm.k <= network.tensor(node.in[0]).shape.elems();
+  return pixels_apart && gemm.n > gemm.k;
+}
+
+bool cheap(const Network& network, const Node& node, Recompute recompute) {
   const Layer& layer = *node.layer;
   if (recompute == Recompute::nothing || (recompute == Recompute::branches && node.in.size() > 1))
     return false;
   // What couples samples would have to be made again for the whole batch.
-  return !layer.is_loss() && !layer.couples_samples() && layer.gemms(Phase::forward, 1, false).empty();
+  if (layer.is_loss() || layer.couples_samples()) return false;
+  const std::vector<GemmShape> gemms = layer.gemms(Phase::forward, 1, false);
+  return gemms.empty() || (recompute == Recompute::expansions && expands(network, node, gemms));
 }
 
 // The values that the backward call of a node reads.
@@ -35,7 +45,7 @@ Recomputation::Recomputation(const Network& network, const Dataflow& flow, Recom
     const bool inputs_at_hand = std::all_of(node.in.begin(), node.in.end(), [&](TensorId t) {
       return possible(t) || read_by_backward(t) || t == network.input();
     });
-    possible_[static_cast<size_t>(node.out)] = cheap(node, recompute) && inputs_at_hand &&
+    possible_[static_cast<size_t>(node.out)] = cheap(network, node, recompute) && inputs_at_hand &&
                                                std::find(kept.begin(), kept.end(), node.out) == kept.end();
   }
 }

@@ -3,7 +3,8 @@
 // A layer without matrix products is cheap. If everything that it reads is stored anyway, or can itself be
 // made again, its output need not be stored: a norm's input must be stored for the norm's own backward, so
 // norm and ReLU after it can be computed again from that one tensor, and the input of the next convolution
-// never leaves the chip.
+// never leaves the chip. A 1x1 convolution that widens its input, such as the last one of a bottleneck, makes
+// more values from fewer: to make them again takes few operations for the room that they would take.
 #pragma once
 
 #include <span>

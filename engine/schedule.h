@@ -19,8 +19,9 @@ namespace mbs {
 /// What a backward pass computes again on chip instead of reading it from DRAM (engine/recompute.h).
 enum class Recompute : uint8_t {
   nothing,
-  branches,  ///< outputs of layers with one input and no matrix product (norm, ReLU, pooling)
-  joins,     ///< the same, and of those that join branches (add, concat)
+  branches,    ///< outputs of layers with one input and no matrix product (norm, ReLU, pooling)
+  joins,       ///< the same, and of those that join branches (add, concat)
+  expansions,  ///< the same, and of 1x1 convolutions with more outputs than inputs
 };
 
 /// A span of nodes that is walked chunk by chunk.

@@ -56,6 +56,10 @@ Keeping keeping_of(Treatment treatment) {
       return {Reuse::group, Reuse::hold, Recompute::branches};
     case Treatment::hold_joins:
       return {Reuse::group, Reuse::hold, Recompute::joins};
+    case Treatment::stream_expansions:
+      return {Reuse::group, Reuse::group, Recompute::expansions};
+    case Treatment::hold_expansions:
+      return {Reuse::group, Reuse::hold, Recompute::expansions};
   }
   return {};
 }

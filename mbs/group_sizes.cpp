@@ -27,6 +27,13 @@ Treatment natural_treatment(Order order) {
   }
 }
 
+std::vector<Treatment> joining_treatments(Recompute most) {
+  if (most == Recompute::expansions)
+    return {Treatment::hold_expansions, Treatment::stream_expansions, Treatment::hold_joins,
+            Treatment::stream_joins};
+  return {Treatment::hold_joins, Treatment::stream_joins};
+}
+
 std::vector<int64_t> block_footprints(const Network& network, const PlanOptions& options,
                                       Treatment treatment) {
   const Sharing sharing = treatment == Treatment::group ? Sharing::across_branches : Sharing::within_branch;
@@ -44,7 +51,9 @@ GroupSizes::GroupSizes(const Network& network, const PlanOptions& options)
       within_(block_footprints(network, options, Treatment::chain)),
       across_(block_footprints(network, options, Treatment::group)) {
   if (options.order != Order::mbs_r) return;
-  for (const Treatment t : kRecomputing) {
+  std::vector<Treatment> recomputing = joining_treatments(options.recompute);
+  recomputing.insert(recomputing.end(), kBranching.begin(), kBranching.end());
+  for (const Treatment t : recomputing) {
     const Keeping keeping = keeping_of(t);
     again_[t] = recompute_footprints(network, options.rules.space, keeping.recompute, keeping.backward,
                                      std::min(options.buffer_bytes, kLargestBuffer) * 8 / feature_bits_);

@@ -9,10 +9,10 @@
 
 namespace mbs {
 
-/// The treatments of MBS-R that make values again; those of them that make sums again.
-inline constexpr std::array kRecomputing = {Treatment::hold_joins, Treatment::stream_joins,
-                                            Treatment::hold_branches, Treatment::stream_branches};
-inline constexpr std::array kJoining = {Treatment::hold_joins, Treatment::stream_joins};
+/// The treatments of MBS-R that make again what Recompute::branches says.
+inline constexpr std::array kBranching = {Treatment::hold_branches, Treatment::stream_branches};
+/// Those that make again sums too, and `most` at most.
+std::vector<Treatment> joining_treatments(Recompute most);
 
 /// How an order runs a group that fits.
 Treatment natural_treatment(Order);

@@ -40,7 +40,7 @@ class Search {
   /// Of equals, the first of `whole` is taken. `joining` may be empty; otherwise Treatment::group must be in
   /// `whole`, and groups begin where values can be made again only.
   Search(const Network& network, const PlanOptions& options, const GroupSizes& sizes,
-         std::span<const Treatment> whole, std::span<const Treatment> joining)
+         std::span<const Treatment> whole, const std::vector<Treatment>& joining)
       : network_(network),
         sizes_(sizes),
         whole_(whole),
@@ -173,7 +173,7 @@ std::vector<GroupChoice> recomputing_groups(const Network& network, const PlanOp
                                             const GroupSizes& sizes) {
   constexpr std::array kWhole = {Treatment::hold_branches, Treatment::stream_branches, Treatment::group,
                                  Treatment::chain, Treatment::layerwise};
-  return Search(network, options, sizes, kWhole, kJoining).run();
+  return Search(network, options, sizes, kWhole, joining_treatments(options.recompute)).run();
 }
 
 }  // namespace mbs

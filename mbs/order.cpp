@@ -11,8 +11,10 @@ namespace mbs {
 namespace {
 
 constexpr std::array<const char*, 6> kOrderNames = {"baseline", "il", "mbs-fs", "mbs1", "mbs2", "mbs-r"};
-constexpr std::array<const char*, 7> kTreatmentNames = {
-    "layerwise", "chain", "group", "stream-branches", "stream-joins", "hold-branches", "hold-joins"};
+constexpr std::array<const char*, 9> kTreatmentNames = {
+    "layerwise",      "chain",         "group",      "stream-branches",
+    "stream-joins",   "hold-branches", "hold-joins", "stream-expansions",
+    "hold-expansions"};
 constexpr std::array<const char*, 2> kGroupingNames = {"greedy", "optimal"};
 
 }  // namespace

@@ -45,9 +45,12 @@ enum class Treatment : uint8_t {
   stream_joins,     ///< ... what Recompute::joins says
   hold_branches,    ///< group; backward makes again what Recompute::branches says, and holds what it has read
   hold_joins,       ///< ... what Recompute::joins says
+  stream_expansions,  ///< ... what Recompute::expansions says, on the way from DRAM
+  hold_expansions,    ///< ... what Recompute::expansions says, and holds what it has read
 };
 
-/// "layerwise", "chain", "group", "stream-branches", "stream-joins", "hold-branches", "hold-joins".
+/// "layerwise", "chain", "group", "stream-branches", "stream-joins", "hold-branches", "hold-joins",
+/// "stream-expansions", "hold-expansions".
 const char* treatment_name(Treatment);
 /// All names, in the order of the enum.
 std::vector<std::string> treatment_names();

@@ -16,7 +16,7 @@ using Json = nlohmann::ordered_json;
 // Only these are offered to the reader, in the order of the enums.
 constexpr const char* kSpaceNames[] = {"out-of-place", "in-place"};
 constexpr const char* kReuseNames[] = {"none", "chain", "group", "hold"};
-constexpr const char* kRecomputeNames[] = {"nothing", "branches", "joins"};
+constexpr const char* kRecomputeNames[] = {"nothing", "branches", "joins", "expansions"};
 constexpr const char* kPhaseNames[] = {"forward", "backward"};
 
 // A place in the document, so that a message can name it.

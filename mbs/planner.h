@@ -25,6 +25,7 @@ struct PlanOptions {
   Grouping grouping = Grouping::greedy;
   bool spill =
       false;  ///< a block that does not fit with one sample runs layer by layer instead of being refused
+  Recompute recompute = Recompute::joins;  ///< mbs_r: the most that its backward passes may make again
 };
 
 /// Consecutive blocks that share a sub-batch.

@@ -93,10 +93,11 @@ class LivingTensors {
   }
 
   // What streams through takes no space: stored values (under hold those that are read once), and without
-  // hold what is made for the next call that is no recomputation itself.
+  // hold what is made value by value for the next call that is no recomputation itself.
   bool streams(Kind kind, TensorId t, const Life& life) const {
     if (kind == kStored) return t == network_.input() || !hold_ || life.touches == 1;
     return kind == kMade && !hold_ &&
+           !network_.node(network_.tensor(t).producer).layer->has_matrix_product() &&
            std::all_of(steps_.begin() + life.first, steps_.begin() + life.last,
                        [](auto& s) { return s.recompute; });
   }

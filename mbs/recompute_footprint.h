@@ -20,8 +20,8 @@ inline constexpr int64_t kTooLarge = int64_t{1} << 40;
 /// once in its backward pass (gradients, values made again, and, under Reuse::hold, stored values that are
 /// read more than once), and what its blocks need in the forward pass (footprint_elems). Under Reuse::group,
 /// values stream from DRAM for each use, and one that is made again for the very next call is made on the
-/// way: norm and ReLU are element-wise once the statistics are known. kTooLarge for groups far above
-/// `most_elems`, and for those that cannot begin there.
+/// way: norm and ReLU are element-wise once the statistics are known (a convolution is not). kTooLarge for
+/// groups far above `most_elems`, and for those that cannot begin there.
 std::vector<std::vector<int64_t>> recompute_footprints(const Network&, Space, Recompute, Reuse backward,
                                                        int64_t most_elems);
 

@@ -321,7 +321,7 @@ std::vector<TrafficTerm> traffic_terms(const Network& network, const Keeping& ke
 }
 
 bool can_begin_recomputing(const Network& network, NodeId n) {
-  return n == 0 || !network.node(n).layer->gemms(Phase::forward, 1, false).empty();
+  return n == 0 || network.node(n).layer->has_matrix_product();
 }
 
 }  // namespace mbs

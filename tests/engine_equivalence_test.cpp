@@ -120,7 +120,7 @@ TEST_CASE("ResNet-20 has the same weights after 20 steps in every order, at any 
     EXPECT(schedule.passes.front().sub_batch < kCoreBatch);  // it does split
     EXPECT(same_bits(expected, train(network, schedule)));
   }
-  for (const Recompute recompute : {Recompute::branches, Recompute::joins}) {
+  for (const Recompute recompute : {Recompute::branches, Recompute::joins, Recompute::expansions}) {
     Schedule again = planned(network, Order::mbs2);
     for (Pass& pass : again.passes)
       if (pass.phase == Phase::backward) pass.recompute = recompute;

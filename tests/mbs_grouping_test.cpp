@@ -5,6 +5,7 @@
 
 #include "engine/check.h"
 #include "mbs/footprint.h"
+#include "mbs/group_sizes.h"
 #include "mbs/planner.h"
 #include "mbs/recompute_footprint.h"
 #include "mbs/traffic_terms.h"
@@ -102,7 +103,7 @@ Network tiny_residual() {
   TensorId x = n.add("conv0", "conv2d out=8 kernel=3 pad=1", {n.input()});
   x = n.add("norm0", "group_norm groups=4", {x});
   n.begin_block("block", Block::Kind::residual);
-  TensorId main = n.add("a", "conv2d out=8 kernel=3 pad=1", {x});
+  TensorId main = n.add("a", "conv2d out=4 kernel=3 pad=1", {x});
   main = n.add("b", "conv2d out=8 kernel=1",
                {n.add("ra", "relu", {n.add("na", "group_norm groups=2", {main})})});
   n.join();
@@ -160,6 +161,8 @@ TEST_CASE("the optimal grouping is the best of all groupings in all treatments")
     if (recomputes)
       treatments.insert(treatments.end(), {Treatment::stream_branches, Treatment::stream_joins,
                                            Treatment::hold_branches, Treatment::hold_joins});
+    if (recomputes && o.recompute == Recompute::expansions)
+      treatments.insert(treatments.end(), {Treatment::stream_expansions, Treatment::hold_expansions});
     int64_t best = std::numeric_limits<int64_t>::max();
     std::vector<GroupChoice> groups;
     const std::function<void(int)> extend = [&](int block) {
@@ -180,9 +183,8 @@ TEST_CASE("the optimal grouping is the best of all groupings in all treatments")
       }
       if (groups.empty()) return;
       extend(block + 1);  // it joins the group before it
-      if (!may_begin || (groups.back().treatment != Treatment::stream_joins &&
-                         groups.back().treatment != Treatment::hold_joins))
-        return;
+      const auto joins = joining_treatments(o.recompute);
+      if (!may_begin || std::find(joins.begin(), joins.end(), groups.back().treatment) == joins.end()) return;
       groups.back().kept.push_back(block);  // ... and its input is stored
       extend(block + 1);
       groups.back().kept.pop_back();
@@ -190,12 +192,20 @@ TEST_CASE("the optimal grouping is the best of all groupings in all treatments")
     extend(0);
     return best;
   };
+  struct Case {
+    Order order;
+    Recompute recompute;
+  };
   for (const Network& net : {tiny_residual(), inception_like()}) {
-    for (const Order order : {Order::mbs1, Order::mbs2, Order::mbs_r}) {
+    for (const auto& [order, recompute] : {Case{Order::mbs1, {}},
+                                           {Order::mbs2, {}},
+                                           {Order::mbs_r, Recompute::joins},
+                                           {Order::mbs_r, Recompute::expansions}}) {
       for (const int64_t buffer : {200, 700, 1500, 2500, 4000, 9000, 20000}) {
         if (order == Order::mbs_r && buffer != 1500 && buffer != 4000)
-          continue;                                                  // seven treatments take long
+          continue;                                                  // so many treatments take long
         PlanOptions o = options(order, 16, buffer, "conservative");  // a batch of 16 leaves no bits over
+        o.recompute = recompute;
         o.grouping = Grouping::optimal;
         o.spill = true;
         CAPTURE(net.name());
@@ -216,7 +226,7 @@ TEST_CASE("a group that makes values again needs what lives at once in its progr
   for (const std::string arch : {"resnet20", "resnet18", "resnet50"}) {
     const Network net = zoo_network(arch);
     const int blocks = static_cast<int>(net.blocks().size());
-    for (const Recompute recompute : {Recompute::branches, Recompute::joins}) {
+    for (const Recompute recompute : {Recompute::branches, Recompute::joins, Recompute::expansions}) {
       for (const Reuse backward : {Reuse::group, Reuse::hold}) {
         for (const Space space : {Space::in_place, Space::out_of_place}) {
           const auto table = recompute_footprints(net, space, recompute, backward, int64_t{1} << 30);
@@ -254,6 +264,35 @@ TEST_CASE("MBS-R moves less than MBS2, and no less than the norm inputs out and 
   const Network net = zoo_network("resnet20");
   const int64_t mbs2 = make_plan(net, options(Order::mbs2, 32, 10 * kMiB)).predicted.total_bytes();
   EXPECT(make_plan(net, options(Order::mbs_r, 32, 10 * kMiB)).predicted.total_bytes() < mbs2 * 3 / 4);
+}
+
+TEST_CASE("bottlenecks whose last convolution is made again store its input only, and compute it once more") {
+  const Network net = zoo_network("resnet50");
+  const auto step = [&](Recompute recompute) {
+    PlanOptions o = options(Order::mbs_r, 4, 40 * kMiB);
+    o.recompute = recompute;
+    return make_plan(net, o);
+  };
+  const Plan cheap = step(Recompute::joins), expanding = step(Recompute::expansions);
+  const auto stored = [](const Plan& p) { return p.predicted.class_bytes(TrafficClass::stored_features); };
+  EXPECT(stored(expanding) < stored(cheap) * 3 / 5);
+  EXPECT(expanding.predicted.total_bytes() < cheap.predicted.total_bytes());
+
+  // By hand: a bottleneck's last 1x1 convolution takes w to 4 w channels, and where the shape changes a
+  // second one goes around it, on out x out pixels: 64 and 256 to 256 (56), 128 and 256 to 512 (28), ...
+  const auto macs = [](int64_t out, int64_t width, int64_t in, int64_t blocks) {
+    return out * out * 4 * width * (blocks * width + in);
+  };
+  const int64_t expansions =
+      macs(56, 64, 64, 3) + macs(28, 128, 256, 4) + macs(14, 256, 512, 6) + macs(7, 512, 1024, 3);
+  struct Macs : Recorder {
+    int64_t again = 0;
+    void on_kernel(const KernelEvent& e) override {
+      for (const GemmShape& gemm : e.gemms) again += e.recompute ? gemm.macs() : 0;
+    }
+  } counted;
+  dry_run(net, expanding.schedule, 4, counted);
+  EXPECT(counted.again == 4 * expansions);
 }
 
 TEST_CASE("orders that may do more never move more, nor does a larger buffer make any worse") {

@@ -159,7 +159,7 @@ inline Schedule random_groups(const Network& net, int batch, uint64_t seed) {
     const bool can_begin = block.first > 0 && can_begin_recomputing(net, block.first);
     if (can_begin && dice.one_in(4)) keep_what_crosses(net, block.first, s);
     if (block.first == 0 || (can_begin && dice.one_in(3))) {
-      recompute.push_back(static_cast<Recompute>(dice.below(3)));
+      recompute.push_back(static_cast<Recompute>(dice.below(4)));
       const bool makes_again = recompute.back() != Recompute::nothing;
       const Reuse reuse = makes_again ? Reuse::group : static_cast<Reuse>(dice.below(3));
       s.passes.push_back({Phase::forward, block.first, block.last, 1 + dice.below(batch), reuse});

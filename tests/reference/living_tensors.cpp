@@ -18,9 +18,13 @@ bool counts(const BufferName& name) {
          name.kind == BufferKind::gradient;
 }
 
-// Whether a value is made for the next call that is no recomputation itself, and for no other.
-bool made_on_the_way(const Program::PassSteps& pass, const BufferName& name, const Life& life) {
+// Whether a value is made for the next call that is no recomputation itself, and for no other, value by
+// value.
+bool made_on_the_way(const Network& network, const Program::PassSteps& pass, const BufferName& name,
+                     const Life& life) {
   if (name.kind != BufferKind::recomputed) return false;
+  const Node& producer = network.node(network.tensor(name.id).producer);
+  if (producer.layer->has_matrix_product()) return false;
   for (int s = life.first; s < life.last; ++s)
     if (!pass.steps[static_cast<size_t>(s)].recompute) return false;
   return true;
@@ -45,7 +49,7 @@ int64_t peak_elems(const Network& network, const Program::PassSteps& pass, Space
   std::erase_if(lives, [&](const auto& entry) {
     const auto& [name, life] = entry;
     if (name.kind == BufferKind::value) return !hold || life.touches == 1;
-    return !hold && made_on_the_way(pass, name, life);
+    return !hold && made_on_the_way(network, pass, name, life);
   });
   for (auto& [name, life] : lives) {
     if (name.kind != BufferKind::gradient) continue;
