@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "layers/kernels/conv_simd.h"
+#include "layers/kernels/registers-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace mbs {
@@ -23,17 +24,6 @@ using D = hn::CappedTag<real, kMaxLanes>;
 using V = hn::Vec<D>;
 constexpr D d;
 constexpr int64_t kLanes = static_cast<int64_t>(hn::MaxLanes(d));
-
-// Accumulators of a register block. 32 registers: 28 and the operands; 16 registers: 12. The fallback without
-// vector registers, and the code for a sanitizer, get few: larger blocks would take minutes to compile. The
-// number of accumulators changes no bit of a result.
-#if defined(__SANITIZE_ADDRESS__)
-constexpr int kAccumulators = 4;
-#elif HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON
-constexpr int kAccumulators = 28;
-#else
-constexpr int kAccumulators = HWY_TARGET == HWY_AVX2 ? 12 : 4;
-#endif
 
 // Loops over registers are unrolled by packs of indices: GCC 12 may leave an array that is indexed by a loop
 // variable in memory, at a quarter of the speed. Lambdas in their place would take a minute to compile.

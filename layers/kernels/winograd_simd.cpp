@@ -10,7 +10,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include "layers/kernels/unroll-inl.h"
+#include "layers/kernels/registers-inl.h"
 #include "layers/kernels/winograd_lines-inl.h"
 #include "layers/kernels/winograd_strip-inl.h"
 
@@ -18,16 +18,6 @@ HWY_BEFORE_NAMESPACE();
 namespace mbs {
 namespace HWY_NAMESPACE {
 namespace winograd {
-
-// 32 registers: 28 accumulators and the operands; 16 registers: 12. The code for a sanitizer gets few, since
-// larger blocks would take minutes to compile. No bit depends on it.
-#if defined(__SANITIZE_ADDRESS__)
-constexpr int kAccumulators = 4;
-#elif HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_NEON
-constexpr int kAccumulators = 28;
-#else
-constexpr int kAccumulators = HWY_TARGET == HWY_AVX2 ? 12 : 4;
-#endif
 
 // --- products ---
 
