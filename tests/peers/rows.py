@@ -75,16 +75,16 @@ def network_options(network):
     return ("--stem", network.stem, "--image-size", str(network.image_size))
 
 
-def mbs(network, order, norm="gn", threads=THREADS, batch=0, recompute="cheap"):
+def mbs(network, order, norm="gn", threads=THREADS, batch=0, options=()):
     """A step of ours; on one thread it gets one processor to itself."""
     network = dataclasses.replace(network, batch=batch or network.batch)
     pin = ("taskset", "--cpu-list", str(min(os.sched_getaffinity(0)))) if threads == 1 else ()
     command = (MBS, "bench", "step", network.arch, "--orders", order, "--norm", norm, "--batch-size", str(network.batch),
-               "--threads", str(threads), "--cores", str(threads), "--recompute", recompute, *network_options(network),
+               "--threads", str(threads), "--cores", str(threads), *network_options(network), *options,
                "--rounds", SECONDS,  # of about a second each
                "--progress", "none", "--json")
     name = f"{norm} {order}" + ("" if threads == THREADS else f", {threads} thread")
-    name += "" if recompute == "cheap" else f", makes {recompute} again"
+    name = " ".join((name, *options))
     return Setting("mbs", name, network, (*pin, *command), threads)
 
 
@@ -152,6 +152,7 @@ def own_rows():
         orders(RESNET20, 1.25),
         orders(RESNET56, 1.25),
         orders(dataclasses.replace(RESNET20, batch=1024), 1.25, aim=True),
+        orders(dataclasses.replace(RESNET56, batch=1024), 1.25, aim=True),
         orders(RESNET18, 0.99),
         orders(RESNET50, 0.99),
         Row(f"{RESNET20} gn, mbs2, 2 threads / 1 thread with half of the batch", (mbs(RESNET20, "mbs2"),),
@@ -162,8 +163,8 @@ def own_rows():
 
 
 def memory_rows():
-    def beside_torch(network, order, asked, recompute="cheap"):
-        ours = mbs(network, order, recompute=recompute)
+    def beside_torch(network, order, asked, options=()):
+        ours = mbs(network, order, options=options)
         return Row(f"{network} gn, peak memory, {ours.name.removeprefix('gn ')} / PyTorch", (ours,),
                    torch_memory(network, "gn"), asked, MEMORY)
 
@@ -172,7 +173,7 @@ def memory_rows():
         beside_torch(RESNET50, "mbs2", 0.75),
         beside_torch(RESNET20, "mbs-r", 0.35),
         beside_torch(RESNET50, "mbs-r", 0.5),
-        beside_torch(RESNET50, "mbs-r", 0.5, recompute="expansions"),
+        beside_torch(RESNET50, "mbs-r", 0.5, ("--recompute", "expansions", "--buffer", "16MiB")),
     ]
 
 
