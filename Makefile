@@ -23,7 +23,7 @@ CXX      := g++
 # -MD, not -MMD: what Highway includes once per instruction set would pass for a part of a system header.
 CPPFLAGS := -I. -I$(BLAS_DIR:/usr/lib/%=/usr/include/%) -MD -MP $(if $(filter double,$(REAL)),-DMBS_REAL_DOUBLE) \
             $(if $(filter debug,$(BUILD)),-DMBS_POISON)
-OPTIMIZE := $(if $(filter debug,$(BUILD))$(SAN),-O1 -g,-O3)
+OPTIMIZE := $(if $(SAN),-O1 -g1,$(if $(filter debug,$(BUILD)),-O1 -g,-O3))
 # No contraction: a product and a sum are fused where the source says so and nowhere else, so bits do not depend on
 # the compiler's mood. The two -Wno- are false alarms of GCC 12 inside std::string (GCC bug 105651) and fmt.
 CXXFLAGS = -std=c++20 -fopenmp -pthread $(OPTIMIZE) -ffp-contract=off \
@@ -125,8 +125,8 @@ build/peers/%: tests/peers/%.cpp $(call objects,$(LIB_SRC))
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -march=native $(LDFLAGS) $(filter %.cpp %.o,$^) $(LDLIBS) -ldnnl -ldlib -o $@
 
-# No hot loops here: compile fast.
-$(DIR)/obj/apps/%.o $(DIR)/obj/tests/%.o: OPTIMIZE := $(if $(filter debug,$(BUILD))$(SAN),-O1 -g,-O1)
+# No hot loops here: compile fast. With sanitizers -O1 would take twice as long as -Og.
+$(DIR)/obj/apps/%.o $(DIR)/obj/tests/%.o: OPTIMIZE := $(if $(SAN),-Og -g1,$(if $(filter debug,$(BUILD)),-O1 -g,-O1))
 
 $(DIR)/obj/%.o: %.cpp $(DIR)/flags
 	@mkdir -p $(@D)
