@@ -133,9 +133,9 @@ TEST_CASE(
     largest = std::max(largest, elems);
     all += elems;
   }
-  const auto near = [](int64_t bytes, int64_t elems) {  // up to a cache line for each node
+  const auto near = [](int64_t held, int64_t elems) {  // up to a cache line for each node
     const int64_t wanted = elems * static_cast<int64_t>(sizeof(real));
-    return bytes >= wanted && bytes < wanted + 64 * 100;
+    return held >= wanted && held < wanted + 64 * 100;
   };
   EXPECT(near(bytes(layer_by_layer(net, 4)), largest));
   EXPECT(near(bytes(full_serialization(net, 4, 2)), all));
