@@ -1,6 +1,7 @@
 #include "engine/gemm.h"
 
 #include <cblas.h>
+#include <omp.h>
 
 #include <limits>
 #include <type_traits>
@@ -23,7 +24,9 @@ constexpr int kOpenMp = 2;  // openblas_get_parallel(): 0 sequential, 1 its own 
 
 void gemm(Transpose a_form, Transpose b_form, int64_t m, int64_t n, int64_t k, const real* a, const real* b,
           real beta, real* c) {
-  [[maybe_unused]] static const bool single_threaded = (openblas_set_num_threads(1), true);
+  // OpenBLAS takes as many threads as OpenMP would here, which a parallel region of one thread, in which we
+  // may be, gives back when it ends: so it is told at every call. Its sums depend on its threads.
+  omp_set_num_threads(1);
   constexpr int64_t kMax = std::numeric_limits<int>::max();
   CHECK(m <= kMax && n <= kMax && k <= kMax, "GEMM {}x{}x{} is too large for BLAS", m, n, k);
   const bool ta = a_form == Transpose::yes, tb = b_form == Transpose::yes;
