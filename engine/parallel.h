@@ -1,5 +1,5 @@
-// The only OpenMP of the program. One level of parallelism: our loops over cores or ranges; BLAS runs
-// single-threaded inside them.
+// The only parallel regions of the program. One level of parallelism: our loops over cores or ranges; BLAS
+// runs single-threaded inside them (engine/gemm.cpp sees to it).
 #pragma once
 
 #include <omp.h>

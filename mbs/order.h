@@ -45,7 +45,7 @@ enum class Treatment : uint8_t {
   stream_joins,     ///< ... what Recompute::joins says
   hold_branches,    ///< group; backward makes again what Recompute::branches says, and holds what it has read
   hold_joins,       ///< ... what Recompute::joins says
-  stream_expansions,  ///< ... what Recompute::expansions says, on the way from DRAM
+  stream_expansions,  ///< ... what Recompute::expansions says; convolutions not on the way, but on chip
   hold_expansions,    ///< ... what Recompute::expansions says, and holds what it has read
 };
 
