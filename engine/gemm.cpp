@@ -1,12 +1,12 @@
 #include "engine/gemm.h"
 
 #include <cblas.h>
-#include <omp.h>
 
 #include <limits>
 #include <type_traits>
 
 #include "engine/check.h"
+#include "engine/parallel.h"
 
 namespace mbs {
 namespace {
@@ -26,7 +26,7 @@ void gemm(Transpose a_form, Transpose b_form, int64_t m, int64_t n, int64_t k, c
           real beta, real* c) {
   // OpenBLAS takes as many threads as OpenMP would here, which a parallel region of one thread, in which we
   // may be, gives back when it ends: so it is told at every call. Its sums depend on its threads.
-  omp_set_num_threads(1);
+  allow_no_threads_below();
   constexpr int64_t kMax = std::numeric_limits<int>::max();
   CHECK(m <= kMax && n <= kMax && k <= kMax, "GEMM {}x{}x{} is too large for BLAS", m, n, k);
   const bool ta = a_form == Transpose::yes, tb = b_form == Transpose::yes;

@@ -1,4 +1,4 @@
-// The only parallel regions of the program. One level of parallelism: our loops over cores or ranges; BLAS
+// The only OpenMP of the program. One level of parallelism: our loops over cores or ranges; BLAS
 // runs single-threaded inside them (engine/gemm.cpp sees to it).
 #pragma once
 
@@ -11,6 +11,10 @@ namespace mbs {
 
 /// Hardware threads available to this process.
 inline int hardware_threads() { return omp_get_num_procs(); }
+
+/// What this thread calls from here on, until the region that it is in ends, starts no threads by OpenMP
+/// unless it says how many (our loops do, libraries do not).
+inline void allow_no_threads_below() { omp_set_num_threads(1); }
 
 /// Calls body(i) for i in [0, n) on up to `threads` threads; thread t takes i = t, t + threads, ... so that
 /// the same thread meets the same memory each time. An exception of any call is rethrown after all have
