@@ -70,6 +70,7 @@ std::vector<Case> all_cases() {
   cases.push_back(make_case("conv2d out=9 kernel=3 stride=2 pad=1", {1, 1, 70}));
   cases.push_back(make_case("conv2d out=128 kernel=1", {3, 5, 1030}));  // patches far apart
   cases.push_back(make_case("conv2d out=160 kernel=1 stride=2", {5, 4, 1024}));
+  cases.push_back(make_case("conv2d out=64 kernel=1", {8, 16, 400}));  // a whole strip of packed patches
   // Every width of a group of columns, and channels below, at and beyond those of a vector.
   for (int i = 1; i <= 16; ++i)
     cases.push_back(make_case(fmt::format("conv2d out={} kernel=3 pad=1", 5 * i - 4), {5, i, 71 - 4 * i}));

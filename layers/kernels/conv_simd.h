@@ -67,8 +67,8 @@ void correlate_gradient(const Patch&, const GradientPixels&, int vectors, real* 
 /// read lies side by side; packed[i] become pointers to the copies. Worth it where patches are read often.
 void pack_patches(int64_t elems, int64_t first, int64_t count, const real* const* patches, real* to,
                   const real** packed);
-/// Elements of `to` for each pixel, at most.
-inline int64_t packed_patch_elems(int64_t elems) { return 2 * elems + 2 * kMaxLanes; }
+/// Elements of `to` for each pixel.
+int64_t packed_patch_elems(int64_t elems);
 
 /// to[r * width + c] = from[r * from_step + c] for r < rows, c < columns, and 0 for columns <= c < width.
 void copy_columns(const real* from, int64_t rows, int64_t columns, int64_t from_step, real* to,

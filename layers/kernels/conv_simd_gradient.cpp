@@ -50,11 +50,13 @@ constexpr std::array<GradientBlock, sizeof...(I)> gradient_blocks(Pack<I...>) {
   return {gradient_block<kVectors, I + 1>...};
 }
 
+int64_t fewest_pieces(int64_t n, int64_t most) { return (n + most - 1) / most; }
+
 // Cuts [0, n) into the fewest pieces of at most `most`, as equal as can be, and calls body(begin, size)
 // for each.
 template <class Body>
 void balanced_pieces(int64_t n, int64_t most, Body&& body) {
-  const int64_t pieces = (n + most - 1) / most;
+  const int64_t pieces = fewest_pieces(n, most);
   for (int64_t i = 0; i < pieces; ++i) {
     const int64_t begin = n * i / pieces;
     body(begin, n * (i + 1) / pieces - begin);
@@ -77,6 +79,8 @@ void gradient_vectors(const Patch& patch, const GradientPixels& x, real* dw, int
       packed += x.count * kPackedStep;
     });
 }
+
+int64_t PackedPatchElems(int64_t elems) { return fewest_pieces(elems, kMostElems<2>) * kPackedStep; }
 
 // Piece by piece; in each the pixels, kPackedStep apart.
 void PackPatches(int64_t elems, int64_t first, int64_t count, const real* const* patches, real* to,
@@ -111,6 +115,7 @@ HWY_AFTER_NAMESPACE();
 namespace mbs {
 HWY_EXPORT(CorrelateGradient);
 HWY_EXPORT(PackPatches);
+HWY_EXPORT(PackedPatchElems);
 
 void correlate_gradient(const Patch& patch, const GradientPixels& pixels, int vectors, real* dw,
                         int64_t dw_step) {
@@ -121,6 +126,8 @@ void pack_patches(int64_t elems, int64_t first, int64_t count, const real* const
                   const real** packed) {
   HWY_DYNAMIC_DISPATCH(PackPatches)(elems, first, count, patches, to, packed);
 }
+
+int64_t packed_patch_elems(int64_t elems) { return HWY_DYNAMIC_DISPATCH(PackedPatchElems)(elems); }
 
 }  // namespace mbs
 #endif
