@@ -66,8 +66,16 @@ bench: setup  ## install what is missing, build, measure the machine, kernels an
 setup:  ## install the Debian packages that are missing (with sudo where not root)
 	@./setup.sh
 
+# Under the sanitizers, which slow the kernels down most, in two processes: kernels and all the rest.
+run-tests: export MBS_PROGRAM = $(DIR)/mbs
 run-tests: $(DIR)/tests all  ## run the tests without looking at packages
-	@MBS_PROGRAM=$(DIR)/mbs $(DIR)/tests
+ifeq ($(SAN),)
+	@$(DIR)/tests
+else
+	@$(DIR)/tests -sf='*layers_*' > $(DIR)/kernels.log 2>&1 & kernels=$$!; \
+	  $(DIR)/tests -sfe='*layers_*'; rest=$$?; \
+	  wait $$kernels; kernels=$$?; cat $(DIR)/kernels.log; exit $$((kernels | rest))
+endif
 
 check: run-tests double sanitize check-deps check-format  ## everything that CI checks
 
