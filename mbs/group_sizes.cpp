@@ -28,10 +28,10 @@ Treatment natural_treatment(Order order) {
 }
 
 std::vector<Treatment> joining_treatments(Recompute most) {
-  if (most == Recompute::expansions)
-    return {Treatment::hold_expansions, Treatment::stream_expansions, Treatment::hold_joins,
-            Treatment::stream_joins};
-  return {Treatment::hold_joins, Treatment::stream_joins};
+  std::vector<Treatment> treatments;
+  if (most == Recompute::expansions) treatments = {Treatment::hold_expansions, Treatment::stream_expansions};
+  treatments.insert(treatments.end(), {Treatment::hold_joins, Treatment::stream_joins});
+  return treatments;
 }
 
 std::vector<int64_t> block_footprints(const Network& network, const PlanOptions& options,
