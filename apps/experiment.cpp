@@ -25,13 +25,6 @@ constexpr int kCacheShare = 4;
 // How features are counted where the buffer is a cache of this machine.
 constexpr const char* kAutomaticRules = "planned and counted with 32-bit features";
 
-void check_cores(int batch, int cores) {
-  if (batch < cores)
-    fail_usage(
-        "a batch of {} cannot be shared by {} cores: give --batch-size {} or more, or --cores {} or fewer",
-        batch, cores, cores, batch);
-}
-
 int64_t epochs_to_steps(double epochs, int64_t steps_per_epoch) {
   return std::llround(epochs * static_cast<double>(steps_per_epoch));
 }
@@ -88,6 +81,7 @@ NetworkOptions network_options(const Options& options, Shape input, int classes)
   network.norm = options.norm == "bn" ? Norm::batch : Norm::group;
   network.gn_groups = options.gn_groups;
   network.gn_channels = options.gn_channels;
+  network.weight_standardization = options.weight_standardization;
   network.shortcut = options.shortcut == "a"   ? Shortcut::a
                      : options.shortcut == "b" ? Shortcut::b
                                                : Shortcut::standard;
@@ -162,7 +156,7 @@ PlanChoice run_plan_choice(const ExperimentOptions& options) {
 
 Plan plan_share(const Network& network, const std::string& order, int batch, int cores,
                 const PlanChoice& choice) {
-  check_cores(batch, cores);
+  check_shares(batch, cores);
   PlanOptions options;
   options.order = parse_order(order);
   options.batch = (batch + cores - 1) / cores;  // the largest share
@@ -241,7 +235,7 @@ std::unique_ptr<const Experiment> make_experiment(const ExperimentOptions& given
                                                   const PlanChoice* given_choice) {
   ExperimentOptions options = given;
   fill_in(options);
-  check_cores(options.batch_size, options.cores);
+  check_shares(options.batch_size, options.cores);
   parse_order(options.order);
   plan_choice(options.buffer, rules_of(options.accounting, options.fusion));  // what is wrong shows at once
   choose_kernels(options.kernels);

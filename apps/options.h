@@ -40,6 +40,7 @@ struct ExperimentOptions {
 
   std::string arch = "resnet20", norm = "gn", shortcut = "auto", stem = "auto";
   int gn_groups = 0, gn_channels = 0;
+  bool weight_standardization = false;
   double label_smoothing = 0;
 
   std::string order = "mbs2", buffer = "auto", accounting = kRunAccounting, fusion = "auto", kernels = "auto";
@@ -89,6 +90,7 @@ struct PlanCliOptions {
   std::string grouping = "greedy", recompute = "cheap";
   std::string norm = "gn", shortcut = "auto", stem = "auto";
   int gn_groups = 0, gn_channels = 0;
+  bool weight_standardization = false;
   int batch_size = 32, cores = 1, classes = 0, image_size = 0;
   bool json = false, csv = false;
 };
@@ -187,6 +189,9 @@ void network(Options& o, Visit&& visit) {
   visit({"--norm", "group norm, or batch norm (baseline order only)", 0, 0, "gn|bn"}, o.norm);
   visit({"--gn-groups", "groups of a group norm; 0: the default of the network", 0, 4096}, o.gn_groups);
   visit({"--gn-channels", "channels per group instead of --gn-groups", 0, 4096}, o.gn_channels);
+  visit({"--weight-standardization,--ws,!--no-weight-standardization",
+         "convolutions before a norm use their weights with mean 0 and length 1 in each filter"},
+        o.weight_standardization);
   visit({"--shortcut", "where a residual block changes shape: a = free of parameters, b = 1x1 convolution", 0,
          0, "auto|a|b"},
         o.shortcut);

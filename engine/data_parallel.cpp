@@ -14,6 +14,14 @@ Share core_share(int samples, int cores, int core) {
   return {cut(core), cut(core + 1)};
 }
 
+void check_shares(int batch, int cores) {
+  if (batch < cores)
+    fail_usage(
+        "a batch of {} samples cannot be shared by {} cores: give --batch-size {} or more, or --cores {} or "
+        "fewer",
+        batch, cores, cores, batch);
+}
+
 namespace {
 
 CoreBatch core_batch(const Network& network, const Batch& batch, int cores, int core) {
@@ -34,13 +42,11 @@ DataParallel::DataParallel(const Network& network, const Schedule& schedule, int
     : network_(network),
       batch_(batch),
       threads_(std::min(threads, cores)),
+      weights_(lender != nullptr ? lender->weights_ : std::make_shared<WeightStandardization>(network)),
       prepared_(lender != nullptr ? lender->prepared_
                                   : std::shared_ptr<NodeArrays>(new NodeArrays(prepared_arrays(network)))) {
   CHECK(lender == nullptr || &lender->network_ == &network, "memory lent by another network");
-  if (batch < cores)
-    fail_usage(
-        "a batch of {} samples cannot be shared by {} cores: use --batch-size {} or more, or --cores {}",
-        batch, cores, cores, batch);
+  check_shares(batch, cores);
   CHECK(schedule.batch == (batch + cores - 1) / cores, "a schedule of {} samples for {} on {} cores",
         schedule.batch, batch, cores);
   CHECK(network.has_loss(), "network '{}' does not end in a loss", network.name());
@@ -60,9 +66,8 @@ BatchResult DataParallel::step(const Batch& batch, const StepKey& key, std::span
   CHECK(batch.samples >= cores() && batch.samples <= batch_, "{} samples in a batch of {} on {} cores",
         batch.samples, batch_, cores());
   report(recorders, Stage::begin);
-  prepare(params);
+  const Parameters parameters{prepare(params), states, *prepared_};
   report(recorders, Stage::prepare);
-  const Parameters parameters{params, states, *prepared_};
   parallel_for(cores(), threads_, [&](int c) {
     const auto i = static_cast<size_t>(c);
     if (!recorders.empty()) recorders[i]->on_stage(Stage::enter);
@@ -75,6 +80,7 @@ BatchResult DataParallel::step(const Batch& batch, const StepKey& key, std::span
   if (!std::isfinite(result.loss_sum)) report_nonfinite(batch, key, parameters);
   report(recorders, Stage::loss);
   sum_gradients();
+  weights_->to_gradients_of(params, core_gradients_[0], threads_);
   update_states(batch.samples, states);
   report(recorders, Stage::sum);
   return result;
@@ -83,16 +89,17 @@ BatchResult DataParallel::step(const Batch& batch, const StepKey& key, std::span
 BatchResult DataParallel::evaluate(const Batch& batch, std::span<const real> params,
                                    std::span<const real> states, std::span<real> probabilities) {
   CHECK(batch.samples >= 1 && batch.samples <= batch_, "{} samples in a batch of {}", batch.samples, batch_);
-  prepare(params);
+  const Parameters parameters{prepare(params), states, *prepared_};
   parallel_for(cores(), threads_, [&](int c) {
     const CoreBatch share = core_batch(network_, batch, cores(), c);
-    if (share.samples > 0)
-      cores_[static_cast<size_t>(c)]->run(share, {}, {params, states, *prepared_}, {}, nullptr);
+    if (share.samples > 0) cores_[static_cast<size_t>(c)]->run(share, {}, parameters, {}, nullptr);
   });
   return collect(batch, probabilities);
 }
 
-void DataParallel::prepare(std::span<const real> params) {
+// The parameters as layers read them, and what layers prepare of them.
+std::span<const real> DataParallel::prepare(std::span<const real> trained) {
+  const std::span<const real> params = weights_->apply(trained, threads_);
   const std::vector<NodeId>& nodes = prepared_->nodes();
   parallel_for(static_cast<int>(nodes.size()), threads_, [&](int i) {
     const NodeId n = nodes[static_cast<size_t>(i)];
@@ -102,6 +109,7 @@ void DataParallel::prepare(std::span<const real> params) {
       of_node.push_back(params.data() + network_.params()[static_cast<size_t>(p)].offset);
     node.layer->prepare(of_node, training_ && node.wants_dx, prepared_->of(n));
   });
+  return params;
 }
 
 int64_t DataParallel::planned_bytes() const {

@@ -11,6 +11,7 @@
 #include "engine/network.h"
 #include "engine/node_arrays.h"
 #include "engine/schedule.h"
+#include "engine/weight_standardization.h"
 
 namespace mbs {
 
@@ -33,6 +34,8 @@ struct Share {
   int size() const { return end - begin; }
 };
 Share core_share(int samples, int cores, int core);
+/// Error (usage): a core would have no share of a batch of so many samples.
+void check_shares(int batch, int cores);
 
 class Executor;
 struct Parameters;
@@ -43,7 +46,7 @@ class DataParallel {
   /// `batch`: the largest mini-batch it will be given. `schedule.batch` must be the largest share, ceil(batch
   /// / cores). All memory is planned and allocated here, none later. `lender`: of the same network; its
   /// memory is used where it is large enough, as nothing in it outlasts a step or an evaluation. The two must
-  /// not run at the same time. Error: batch < cores, or an invalid schedule.
+  /// not run at the same time. Error: see check_shares(), or an invalid schedule.
   DataParallel(const Network&, const Schedule&, int batch, int cores, int threads,
                const DataParallel* lender = nullptr);
   ~DataParallel();
@@ -70,13 +73,14 @@ class DataParallel {
  private:
   BatchResult collect(const Batch&, std::span<real> probabilities) const;
   [[noreturn]] void report_nonfinite(const Batch&, const StepKey&, const Parameters&);
-  void prepare(std::span<const real> params);
+  std::span<const real> prepare(std::span<const real> params);
   void sum_gradients();
   void update_states(int samples, std::span<real> states);
 
   const Network& network_;
   int batch_, threads_;
   bool training_ = false;
+  std::shared_ptr<WeightStandardization> weights_;
   std::shared_ptr<NodeArrays> prepared_;
   std::vector<std::unique_ptr<Executor>> cores_;
   std::vector<std::vector<real>> core_gradients_;  ///< after a step the first is the sum of all

@@ -25,7 +25,7 @@ struct CoreBatch {
 
 /// What a step reads of the network's parameters; all cores read the same.
 struct Parameters {
-  std::span<const real> params, states;  ///< flat, as Network::params() and states()
+  std::span<const real> params, states;  ///< flat, as Network::params() and states(); as layers read them
   const NodeArrays& prepared;            ///< what Layer::prepare made of `params`
 };
 

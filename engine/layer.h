@@ -36,6 +36,7 @@ struct ParamSpec {
   std::vector<int> dims;
   Init init;
   int64_t fan = 1;
+  bool standardized = false;  ///< the layer reads it as WeightStandardization makes it
 };
 
 /// One state array of a layer: kept between steps but not trained (batch norm's running statistics).

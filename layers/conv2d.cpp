@@ -17,6 +17,7 @@ class Conv2d final : public Layer {
     s_.stride = spec.extent_or("stride", {1, 1}, 1);
     s_.pad = spec.extent_or("pad", {0, 0});
     has_bias_ = spec.int_or("bias", 0) != 0;
+    standardized_ = spec.int_or("standardized", 0) != 0;
     s_.out = window_shape(spec, s_.in, {s_.kernel, s_.stride, s_.pad}, spec.required_int("out"));
     out_ = s_.out;
     kernels_ = choose_conv_kernels(s_);
@@ -28,7 +29,8 @@ class Conv2d final : public Layer {
                                      ParamKind::conv_weight,
                                      {s_.kernel.h, s_.kernel.w, s_.in.c, s_.out.c},
                                      Init::he_normal,
-                                     s_.taps() * s_.out.c}};
+                                     s_.taps() * s_.out.c,
+                                     standardized_}};
     if (has_bias_) specs.push_back({"bias", ParamKind::bias, {s_.out.c}, Init::zero});
     return specs;
   }
@@ -106,7 +108,7 @@ class Conv2d final : public Layer {
   }
 
   ConvShape s_;
-  bool has_bias_;
+  bool has_bias_, standardized_;
   ConvKernels kernels_;
 };
 

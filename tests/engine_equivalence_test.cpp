@@ -141,12 +141,15 @@ TEST_CASE("ResNet-20 has the same weights after 20 steps in every order, at any 
   EXPECT(!same_bits(expected, train(network, schedule, {.drop_sample = true})));
 }
 
-TEST_CASE("networks with projections and with batch norm keep their bits too") {
-  const Network projections = make_network({.arch = "resnet8", .shortcut = Shortcut::b});
+TEST_CASE("networks with projections and standardized weights, and with batch norm, keep their bits too") {
+  const Network projections =
+      make_network({.arch = "resnet8", .weight_standardization = true, .shortcut = Shortcut::b});
   const std::vector<real> expected = train(projections, layer_by_layer(projections, kCoreBatch));
   for (uint64_t seed = 10; seed < 14; ++seed) {
     CAPTURE(seed);
-    EXPECT(same_bits(expected, train(projections, tests::random_schedule(projections, kCoreBatch, seed))));
+    const Schedule schedule = tests::random_schedule(projections, kCoreBatch, seed);
+    EXPECT(same_bits(expected, train(projections, schedule)));
+    EXPECT(same_bits(expected, train(projections, schedule, {.threads = 1, .evaluates = true})));
   }
   const Network coupled = make_network({.arch = "resnet8", .norm = Norm::batch});
   const Schedule whole = layer_by_layer(coupled, kCoreBatch);

@@ -340,6 +340,9 @@ TEST_CASE("zoo: wrong options are usage errors that say what to do") {
   options.gn_channels = 8;
   options.gn_groups = 0;
   EXPECT(error_of(options).find("has no norm to choose") != std::string::npos);
+  options.gn_channels = 0;
+  options.weight_standardization = true;
+  EXPECT(error_of(options).find("--weight-standardization") != std::string::npos);
 }
 
 }  // namespace

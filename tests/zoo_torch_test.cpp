@@ -68,6 +68,8 @@ void read_option(NetworkOptions& o, const std::string& key, std::istream& words)
     words >> o.gn_groups;
   } else if (key == "gn_channels") {
     words >> o.gn_channels;
+  } else if (key == "weight_standardization") {
+    words >> o.weight_standardization;
   } else if (key == "shortcut") {
     words >> text;
     o.shortcut = text == "a" ? Shortcut::a : text == "b" ? Shortcut::b : Shortcut::standard;
@@ -278,6 +280,10 @@ TEST_CASE("torch: resnet8 with batch norm and running statistics, option B short
 }
 TEST_CASE("torch: resnet50 with group norm, ImageNet stem, bottlenecks") { check_case("resnet50_gn_b"); }
 
+TEST_CASE("torch: resnet8 with group norm and weight standardization, option B shortcuts") {
+  check_case("resnet8_gn_ws_b");
+}
+
 TEST_CASE("torch: the comparison sees planted faults") {
   const Fixture f = read_fixture("resnet8_gn_a");
   const auto problems = [&](const Fixture& other) {
@@ -287,6 +293,7 @@ TEST_CASE("torch: the comparison sees planted faults") {
   Fixture other = f;
   SUBCASE("another number of groups") { other.options.gn_channels = 4; }
   SUBCASE("another loss") { other.options.label_smoothing = 0.01; }
+  SUBCASE("standardized weights") { other.options.weight_standardization = true; }
   SUBCASE("other shortcuts") { other.options.shortcut = Shortcut::b; }
   SUBCASE("other weights") { other.seed += 1; }
   EXPECT(!problems(other).empty());

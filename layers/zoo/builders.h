@@ -9,10 +9,13 @@
 
 namespace mbs {
 
-/// Adds the norm that the options ask for as node `name`; `batch_eps` is what batch norm adds to the
-/// variance. Error (usage): group norm that does not divide the channels.
-TensorId add_norm(Network&, const NetworkOptions&, const std::string& name, TensorId x,
-                  double batch_eps = 1e-5);
+/// What batch norm adds to the variance where a network was published with nothing else.
+inline constexpr double kBatchEps = 1e-5;
+
+/// Adds a convolution, whose specification is `spec`, as node `conv`, and after it, as node `norm`, the norm
+/// that the options ask for. Error (usage): group norm that does not divide the channels.
+TensorId add_conv_norm(Network&, const NetworkOptions&, const std::string& conv, const std::string& norm,
+                       const std::string& spec, TensorId x, double batch_eps = kBatchEps);
 
 /// The end of a network: global average pool, dropout, fully connected layer.
 struct Head {

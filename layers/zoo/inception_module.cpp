@@ -8,9 +8,9 @@ namespace mbs {
 
 TensorId add_unit(Network& network, const NetworkOptions& options, const UnitSpec& unit, TensorId x) {
   if (!unit.spec.starts_with("out=")) return network.add(unit.name, unit.spec, {x});
-  constexpr double kBatchEps = 0.001;  // of the published networks
-  x = network.add(unit.name + ".conv", "conv2d " + unit.spec, {x});
-  x = add_norm(network, options, unit.name + ".bn", x, kBatchEps);
+  constexpr double kPublishedEps = 0.001;
+  x = add_conv_norm(network, options, unit.name + ".conv", unit.name + ".bn", "conv2d " + unit.spec, x,
+                    kPublishedEps);
   return network.add(unit.name + ".relu", "relu", {x});
 }
 

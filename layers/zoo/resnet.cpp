@@ -23,7 +23,7 @@ struct Builder {
   int channels(TensorId x) const { return network.tensor(x).shape.c; }
 
   TensorId conv_norm(const std::string& conv, const std::string& norm, const std::string& spec, TensorId x) {
-    return add_norm(network, options, norm, network.add(conv, spec, {x}));
+    return add_conv_norm(network, options, conv, norm, spec, x);
   }
   TensorId relu(const std::string& name, TensorId x) { return network.add(name, "relu", {x}); }
 };

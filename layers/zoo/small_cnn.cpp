@@ -11,8 +11,8 @@ Network build_small_cnn(const NetworkOptions& options) {
   TensorId x = network.input();
   for (int stage = 1; stage <= 3; ++stage) {
     const int channels = 8 << stage;
-    x = network.add(fmt::format("conv{}", stage), fmt::format("conv2d out={} kernel=3 pad=1", channels), {x});
-    x = add_norm(network, options, fmt::format("bn{}", stage), x);
+    x = add_conv_norm(network, options, fmt::format("conv{}", stage), fmt::format("bn{}", stage),
+                      fmt::format("conv2d out={} kernel=3 pad=1", channels), x);
     x = network.add(fmt::format("relu{}", stage), "relu", {x});
     if (stage < 3) x = network.add(fmt::format("pool{}", stage), "max_pool kernel=2 stride=2", {x});
   }

@@ -112,23 +112,18 @@ void check_entry(const Entry& entry, const NetworkOptions& o) {
     fail_usage("network '{}': images of {}x{} are too small; it needs {}x{} or more (--image-size {})",
                o.arch, o.input.h, o.input.w, smallest, smallest, smallest);
   const bool grouped = o.gn_channels > 0 || (o.gn_groups > 0 && o.gn_groups != kDefaultGnGroups);
-  if (!entry.has_norm && (o.norm == Norm::batch || grouped))
-    fail_usage("network '{}' has no norm to choose; leave out --norm, --gn-groups and --gn-channels", o.arch);
-}
-
-}  // namespace
-
-std::vector<ArchInfo> architectures() {
-  std::vector<ArchInfo> list;
-  for (const Entry& e : entries()) list.push_back(e.info);
-  return list;
+  if (!entry.has_norm && (o.norm == Norm::batch || grouped || o.weight_standardization))
+    fail_usage(
+        "network '{}' has no norm to choose; leave out --norm, --gn-groups, --gn-channels and "
+        "--weight-standardization",
+        o.arch);
 }
 
 TensorId add_norm(Network& network, const NetworkOptions& o, const std::string& name, TensorId x,
                   double batch_eps) {
   if (o.norm == Norm::batch)
-    return network.add(name, batch_eps == 1e-5 ? "batch_norm" : fmt::format("batch_norm eps={}", batch_eps),
-                       {x});
+    return network.add(
+        name, batch_eps == kBatchEps ? "batch_norm" : fmt::format("batch_norm eps={}", batch_eps), {x});
   const int channels = network.tensor(x).shape.c;
   if (o.gn_channels == 0 && (o.gn_groups == 0 || o.gn_groups == kDefaultGnGroups))
     return network.add(name, fmt::format("group_norm groups={}", largest_divisor(channels, kDefaultGnGroups)),
@@ -140,6 +135,21 @@ TensorId add_norm(Network& network, const NetworkOptions& o, const std::string& 
                channels, divisors(channels));
   return network.add(name, fmt::format("group_norm {}={}", o.gn_channels > 0 ? "channels" : "groups", parts),
                      {x});
+}
+
+}  // namespace
+
+std::vector<ArchInfo> architectures() {
+  std::vector<ArchInfo> list;
+  for (const Entry& e : entries()) list.push_back(e.info);
+  return list;
+}
+
+TensorId add_conv_norm(Network& network, const NetworkOptions& o, const std::string& conv,
+                       const std::string& norm, const std::string& spec, TensorId x, double batch_eps) {
+  return add_norm(network, o, norm,
+                  network.add(conv, spec + (o.weight_standardization ? " standardized=1" : ""), {x}),
+                  batch_eps);
 }
 
 void add_classifier(Network& network, const NetworkOptions& o, TensorId x, const Head& head) {

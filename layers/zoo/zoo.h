@@ -38,7 +38,8 @@ struct NetworkOptions {
   /// Groups of every group norm, no more than it has channels, which they must divide; only
   /// kDefaultGnGroups, named or not, gives way where it does not. At most one of the two is not 0.
   int gn_groups = 0;
-  int gn_channels = 0;  ///< channels per group of every group norm; both 0: kDefaultGnGroups
+  int gn_channels = 0;                  ///< channels per group of every group norm; both 0: kDefaultGnGroups
+  bool weight_standardization = false;  ///< of every convolution that a norm follows
   Shortcut shortcut = Shortcut::standard;
   Stem stem = Stem::standard;
   double label_smoothing = 0;

@@ -11,7 +11,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from torch_networks import ResNet, SmallCnn
+from torch_networks import ResNet, SmallCnn, StandardizedConv2d
 
 STREAM_TEST = 9  # engine/random.h: Stream::test
 IMAGES, LABELS, PARAMS, STATES = range(4)  # what a value is for: the third part of its key
@@ -23,6 +23,8 @@ CASES = {
     "resnet8_gn_a": dict(arch="resnet8", norm="gn", gn_channels=8, shortcut="a", input=(11, 9, 1), classes=10, samples=5),
     "resnet20_gn_a": dict(arch="resnet20", norm="gn", gn_channels=4, shortcut="a", input=(13, 9, 3), classes=10, samples=3),
     "resnet8_bn_b": dict(arch="resnet8", norm="bn", shortcut="b", input=(11, 9, 3), classes=7, samples=5),
+    "resnet8_gn_ws_b": dict(arch="resnet8", norm="gn", gn_channels=8, weight_standardization=1, shortcut="b",
+                            input=(11, 9, 3), classes=10, samples=5),
     "resnet50_gn_b": dict(arch="resnet50", norm="gn", gn_groups=32, shortcut="b", input=(17, 21, 3), classes=5, samples=3,
                           smoothing=0.25),
 }
@@ -66,7 +68,9 @@ def make_model(case):
     if case["arch"] == "small_cnn":
         model = SmallCnn(channels, classes, norm)
     else:
-        model = ResNet(case["arch"], channels, classes, norm, None if case["shortcut"] == "standard" else case["shortcut"])
+        shortcut = None if case["shortcut"] == "standard" else case["shortcut"]
+        conv2d = StandardizedConv2d if case.get("weight_standardization") else nn.Conv2d
+        model = ResNet(case["arch"], channels, classes, norm, shortcut, conv2d=conv2d)
     for module in model.modules():
         if isinstance(module, nn.ReLU):
             module.register_forward_pre_hook(lambda _, inputs: note_relu(inputs[0]))

@@ -1,6 +1,7 @@
 """Networks of layers/zoo/ in PyTorch, with torchvision's names. make_torch_fixtures.py holds the engine's gradients
 against theirs; tests/peers/torch_step.py times them. Written for speed as torchvision's are: ReLU and add in place."""
 
+import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
@@ -25,6 +26,15 @@ def group_norm(channels):
     return nn.GroupNorm(groups, channels)
 
 
+class StandardizedConv2d(nn.Conv2d):
+    """A convolution with its filters brought to mean 0 and length 1 (Qiao et al. 2019, arXiv:1903.10520)."""
+
+    def forward(self, x):
+        variance, mean = torch.var_mean(self.weight, (1, 2, 3), unbiased=False, keepdim=True)
+        filters = (self.weight - mean) / torch.sqrt(self.weight[0].numel() * (variance + 1e-6))
+        return self._conv_forward(x, filters, self.bias)
+
+
 class OptionA(nn.Module):
     """The shortcut without parameters: every second pixel, new channels zero on both sides of the old ones."""
 
@@ -37,14 +47,14 @@ class OptionA(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, c_in, width, stride, bottleneck, norm, shortcut):
+    def __init__(self, c_in, width, stride, bottleneck, norm, shortcut, conv2d):
         super().__init__()
         out = width * 4 if bottleneck else width
         kernels = (1, 3, 1) if bottleneck else (3, 3)
         channels = (c_in, width, width, out) if bottleneck else (c_in, width, out)
         strided = 1 if bottleneck else 0  # torchvision: a bottleneck strides in its 3x3 convolution
         for i, k in enumerate(kernels):
-            conv = nn.Conv2d(channels[i], channels[i + 1], k, stride if i == strided else 1, k // 2, bias=False)
+            conv = conv2d(channels[i], channels[i + 1], k, stride if i == strided else 1, k // 2, bias=False)
             setattr(self, f"conv{i + 1}", conv)
             setattr(self, f"bn{i + 1}", norm(channels[i + 1]))
         self.count = len(kernels)
@@ -53,7 +63,7 @@ class Block(nn.Module):
         if (stride != 1 or c_in != out) and shortcut == "a":
             self.downsample = OptionA(out - c_in, stride)
         elif stride != 1 or c_in != out:
-            self.downsample = nn.Sequential(nn.Conv2d(c_in, out, 1, stride, bias=False), norm(out))
+            self.downsample = nn.Sequential(conv2d(c_in, out, 1, stride, bias=False), norm(out))
 
     def forward(self, x):
         y = x
@@ -67,13 +77,13 @@ class Block(nn.Module):
 
 class ResNet(nn.Module):
     """`norm`: a function from channels to a module. `shortcut` "a" or "b" and `stem` "cifar" or "imagenet"; None: as
-    published for the network."""
+    published for the network. `conv2d`: the class of its convolutions."""
 
-    def __init__(self, name, channels, classes, norm, shortcut=None, stem=None):
+    def __init__(self, name, channels, classes, norm, shortcut=None, stem=None, conv2d=nn.Conv2d):
         super().__init__()
         stages, width, bottleneck, standard_stem = RESNETS[name]
         self.large_stem = (stem or standard_stem) == "imagenet"
-        self.conv1 = nn.Conv2d(channels, width, *((7, 2, 3) if self.large_stem else (3, 1, 1)), bias=False)
+        self.conv1 = conv2d(channels, width, *((7, 2, 3) if self.large_stem else (3, 1, 1)), bias=False)
         self.bn1 = norm(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1) if self.large_stem else nn.Identity()
@@ -82,7 +92,8 @@ class ResNet(nn.Module):
             blocks = []
             for i in range(count):
                 stride = 2 if s > 0 and i == 0 else 1
-                blocks.append(Block(c, width << s, stride, bottleneck, norm, shortcut or default_shortcut(name)))
+                blocks.append(
+                    Block(c, width << s, stride, bottleneck, norm, shortcut or default_shortcut(name), conv2d))
                 c = (width << s) * (4 if bottleneck else 1)
             setattr(self, f"layer{s + 1}", nn.Sequential(*blocks))
         self.stages = len(stages)
