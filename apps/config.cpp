@@ -257,8 +257,6 @@ std::string read_text_file(const std::string& path) {
 }
 
 Settings recipe(const std::string& name) {
-  // 64,000 updates of 128 of the 45,000 images that are left to train on, divided by 10 at 32,000 and 48,000:
-  // 45,000 / 128 = 351 updates an epoch, so epochs 182, 91 and 137.
   // he2016: 64,000 updates of 128 of the 45,000 images that are left to train on, the learning rate divided
   // by 10 after 32,000 and 48,000. 45,000 / 128 = 351 updates an epoch, so epochs 182, 91 and 137.
   static const std::map<std::string, const char*> texts = {{"he2016", R"(
