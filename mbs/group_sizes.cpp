@@ -28,10 +28,9 @@ Treatment natural_treatment(Order order) {
 }
 
 std::vector<Treatment> joining_treatments(Recompute most) {
-  std::vector<Treatment> treatments;
-  if (most == Recompute::expansions) treatments = {Treatment::hold_expansions, Treatment::stream_expansions};
-  treatments.insert(treatments.end(), {Treatment::hold_joins, Treatment::stream_joins});
-  return treatments;
+  static constexpr Treatment kAll[] = {Treatment::hold_expansions, Treatment::stream_expansions,
+                                       Treatment::hold_joins, Treatment::stream_joins};
+  return {std::begin(kAll) + (most == Recompute::expansions ? 0 : 2), std::end(kAll)};
 }
 
 std::vector<int64_t> block_footprints(const Network& network, const PlanOptions& options,
