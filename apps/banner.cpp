@@ -49,9 +49,10 @@ std::string banner(const Experiment& e, int64_t planned_bytes) {
       fmt::format("network   {}: {} parameters, {:.1f} M multiply-accumulates an image\n", e.network.name(),
                   thousands(e.network.parameter_count()), static_cast<double>(forward_macs(e.network)) / 1e6);
   text += fmt::format(
-      "training  batch {}, {} steps of {} an epoch, lr {} {}, momentum {}{}, weight decay {}, seed {}\n",
+      "training  batch {}, {} steps of {} an epoch, lr {} {}, momentum {}{}, weight decay {}{}, seed {}\n",
       o.batch_size, thousands(e.total_steps()), thousands(e.steps_per_epoch()), o.lr, o.lr_schedule,
-      o.momentum, o.nesterov ? " (Nesterov)" : "", o.weight_decay, o.seed);
+      o.momentum, o.nesterov ? " (Nesterov)" : "", o.weight_decay,
+      o.ema > 0 ? fmt::format(", moving average {}", o.ema) : "", o.seed);
   text += fmt::format("order     {}, buffer {} a core, {} samples a core; {} of memory planned\n", o.order,
                       binary_bytes(e.plan.buffer_bytes), e.plan.schedule.batch, binary_bytes(planned_bytes));
   if (!e.buffer_note.empty()) text += "          " + e.buffer_note + "\n";

@@ -16,7 +16,7 @@ namespace {
 
 using Json = nlohmann::json;
 constexpr const char* kFormat = "mbs-checkpoint-1";
-const std::string kMomentum = "momentum.";
+const std::string kMomentum = "momentum.", kTrained = "trained.";
 constexpr int64_t kPieceElems = int64_t{1} << 17;  // read or written at a time
 
 /// How an array of ours is ordered in torch. It is [pixels][channels][out] here and [out][channels][pixels]
@@ -83,6 +83,8 @@ std::vector<Item<Real>> items_of(const Network& network, const TrainSpans<Real>&
     items.push_back({param.key, layout, state.params.data() + param.offset});
     if (!state.velocity.empty())
       items.push_back({kMomentum + param.key, layout, state.velocity.data() + param.offset});
+    if (!state.trained.empty())
+      items.push_back({kTrained + param.key, layout, state.trained.data() + param.offset});
   }
   for (const StateInfo& entry : network.states())
     items.push_back({entry.key, vector_layout(entry.spec.elems), state.states.data() + entry.offset});
@@ -180,7 +182,7 @@ std::string identity_as_is(const Network& network) {
 std::string network_identity(const Network& network) { return identity_as_is(fuse_relu(network)); }
 
 TrainSpans<const real> spans_of(const TrainState& state) {
-  return {state.params, state.states, state.velocity};
+  return {state.params, state.states, state.velocity, state.trained};
 }
 
 void save_checkpoint(const std::string& path, const Network& network, const TrainSpans<const real>& state,

@@ -1,7 +1,7 @@
 // Weights, optimizer and position of a run in one safetensors file. Weights have torchvision's names and
 // torch's layout (convolution: out, in, height, width; linear: out, in with the input ordered channel,
-// height, width), so that `model.load_state_dict` takes them. Everything that is no tensor is text in the
-// metadata.
+// height, width), so that `model.load_state_dict` takes them. `momentum.KEY` and, where the weights are a
+// moving average, `trained.KEY` are there to train on. Everything that is no tensor is text in the metadata.
 #pragma once
 
 #include <cstdint>
@@ -18,13 +18,14 @@ namespace mbs {
 /// The arrays of a network in training, each as Network::params() or states() lays it out.
 struct TrainState {
   std::vector<real> params, states;
-  std::vector<real> velocity;  ///< momentum of SGD; empty in a checkpoint that is only evaluated
+  std::vector<real> velocity = {};  ///< momentum of SGD; empty in a checkpoint that is only evaluated
+  std::vector<real> trained = {};   ///< what SGD updates, where `params` is its moving average; else empty
 };
 
 /// The same arrays, which someone else owns.
 template <class Real>
 struct TrainSpans {
-  std::span<Real> params, states, velocity;
+  std::span<Real> params, states, velocity, trained = {};
 };
 
 /// The arrays of `state`.
@@ -55,7 +56,8 @@ struct CheckpointInfo {
 /// nodes. A network and its fused form (layers/fusion.h) have the same weights and the same identity.
 std::string network_identity(const Network& network);
 
-/// Replaces the file at `path`. `state.velocity` may be empty. Needs little memory besides the arrays.
+/// Replaces the file at `path`. `state.velocity` and `state.trained` may be empty. Needs little memory
+/// besides the arrays.
 void save_checkpoint(const std::string& path, const Network& network, const TrainSpans<const real>& state,
                      const CheckpointInfo& info);
 
@@ -68,10 +70,10 @@ struct Checkpoint {
 /// Error: not a checkpoint of ours, or damaged; the message names the file and the field.
 Checkpoint read_checkpoint(const std::string& path);
 
-/// Reads its weights, for this network, into `state`; `state.velocity` may be empty. Error: the checkpoint is
-/// of another network, or it has no velocity and `state` has.
+/// Reads its weights, for this network, into `state`, whose `velocity` and `trained` may be empty. Error: the
+/// checkpoint is of another network, or lacks an array that `state` has.
 void restore(const Checkpoint& checkpoint, const Network& network, const TrainSpans<real>& state);
-/// The same into new arrays.
+/// The same into new arrays, without `trained`.
 TrainState restore(const Checkpoint& checkpoint, const Network& network, bool with_velocity);
 
 }  // namespace mbs

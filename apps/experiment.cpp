@@ -236,6 +236,10 @@ std::unique_ptr<const Experiment> make_experiment(const ExperimentOptions& given
   ExperimentOptions options = given;
   fill_in(options);
   check_shares(options.batch_size, options.cores);
+  if (options.ema > 0 && options.norm == "bn")
+    fail_usage(
+        "--ema with --norm bn: running statistics belong to the weights that they were taken with; leave out "
+        "--ema, or take group norm");
   parse_order(options.order);
   plan_choice(options.buffer, rules_of(options.accounting, options.fusion));  // what is wrong shows at once
   choose_kernels(options.kernels);

@@ -54,7 +54,7 @@ struct ExperimentOptions {
   std::string lr_schedule = "cosine";
   std::vector<int> milestones;
   double warmup = 1;
-  double momentum = 0.9, weight_decay = 1e-4;
+  double momentum = 0.9, weight_decay = 1e-4, ema = 0;
   bool nesterov = false, wd_norm = true;
   int epochs = 10;
   int64_t steps = 0;
@@ -266,6 +266,12 @@ void optimizer(ExperimentOptions& o, Visit&& visit) {
   visit({"--nesterov,!--no-nesterov", "Nesterov momentum"}, o.nesterov);
   visit({"--weight-decay,--wd", "weight decay", 0, 1}, o.weight_decay);
   visit({"--wd-norm,!--no-wd-norm", "weight decay also on norm parameters and biases"}, o.wd_norm);
+  visit(
+      {"--ema",
+       "decay of an exponential moving average of the weights, such as 0.999, which is what is evaluated and "
+       "kept as best; 0: none",
+       0, 0.999999},
+      o.ema);
   visit({"--label-smoothing", "share of the target spread over all classes", 0, 1}, o.label_smoothing);
   visit({"--seed", "names every random choice of the run", 0, 9e15}, o.seed);
 }

@@ -181,9 +181,9 @@ CheckpointInfo TrainLoop::info() const {
   return info;
 }
 
-void TrainLoop::save(const std::string& file, bool with_velocity) {
+void TrainLoop::save(const std::string& file, bool to_train_on) {
   TrainSpans<const real> state = trainer_.state();
-  if (!with_velocity) state.velocity = {};
+  if (!to_train_on) state.velocity = state.trained = {};
   save_checkpoint(fmt::format("{}/{}.safetensors", folder_, file), experiment_.network, state, info());
 }
 

@@ -40,7 +40,7 @@ class TrainLoop {
   void show_status();
   void show_estimate();
   void hint_if_at_chance(const Evaluation& validation) const;
-  void save(const std::string& file, bool with_velocity);
+  void save(const std::string& file, bool to_train_on);
   CheckpointInfo info() const;
   bool done() const { return position_.step >= total_steps_; }
 

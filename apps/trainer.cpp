@@ -66,6 +66,7 @@ Trainer::Trainer(const Experiment& e)
       sgd_(e.network, e.sgd_options(), e.options.threads),
       cores_(e.network, e.plan.schedule, e.options.batch_size, e.options.cores, e.options.threads),
       evaluator_(e.network, e.options.threads, &cores_) {
+  if (e.options.ema > 0) state_.trained = state_.params;
   if (e.options.mirror)
     simulators_.assign(static_cast<size_t>(e.options.cores),
                        Simulator(e.machine, counting_rules(e.plan.rules), true));
@@ -85,19 +86,26 @@ void Trainer::restore(const Checkpoint& checkpoint) {
 }
 
 void Trainer::resume(const Checkpoint& checkpoint) {
-  mbs::restore(checkpoint, experiment_.network, {state_.params, state_.states, sgd_.velocity()});
+  mbs::restore(checkpoint, experiment_.network,
+               {state_.params, state_.states, sgd_.velocity(), state_.trained});
 }
 
-TrainSpans<const real> Trainer::state() const { return {state_.params, state_.states, sgd_.velocity()}; }
+TrainSpans<const real> Trainer::state() const {
+  return {state_.params, state_.states, sgd_.velocity(), state_.trained};
+}
 
 BatchResult Trainer::step(const LoadedBatch& batch, int64_t step, double lr) {
   const Stopwatch watch;
   for (Simulator& simulator : simulators_) simulator.reset();
   const std::span<Recorder* const> recorders = profiler_ ? profiler_->recorders() : mirrors_;
   const StepKey key{static_cast<uint64_t>(experiment_.options.seed), static_cast<uint64_t>(step)};
-  const BatchResult result = cores_.step({batch.samples(), batch.images, batch.labels.data()}, key,
-                                         state_.params, state_.states, recorders);
-  sgd_.step(state_.params, cores_.gradients(), lr);
+  std::vector<real>& weights = averages() ? state_.trained : state_.params;
+  const BatchResult result = cores_.step({batch.samples(), batch.images, batch.labels.data()}, key, weights,
+                                         state_.states, recorders);
+  sgd_.step(weights, cores_.gradients(), lr);
+  if (averages())
+    move_average(state_.params, weights, average_decay(experiment_.options.ema, step),
+                 experiment_.options.threads);
   for (Recorder* recorder : recorders) recorder->on_stage(Stage::optimizer);
   if (profiler_) profiler_->add_step(watch.seconds());
   return result;

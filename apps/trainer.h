@@ -44,11 +44,11 @@ class Trainer {
   /// Weights as the seed gives them.
   explicit Trainer(const Experiment& experiment);
 
-  /// Takes over weights and running statistics of a checkpoint. Error: as restore(Checkpoint).
+  /// Takes over weights and running statistics of a checkpoint, to evaluate. Error: as restore(Checkpoint).
   void restore(const Checkpoint& checkpoint);
-  /// Takes over the momentum as well, to train on.
+  /// Takes over all of it, to train on.
   void resume(const Checkpoint& checkpoint);
-  /// Weights, running statistics and momentum as they are now; valid while the trainer lives.
+  /// All arrays as they are now; valid while the trainer lives.
   TrainSpans<const real> state() const;
 
   /// One update with learning rate `lr`; `step` counts updates from the start. Error: the loss is not finite.
@@ -63,10 +63,13 @@ class Trainer {
   Profile profile() const;
   /// Begins a new profile.
   void restart_profile();
-  std::span<const real> params() const { return state_.params; }
+  /// What SGD updates: not the moving average.
+  std::span<const real> params() const { return averages() ? state_.trained : state_.params; }
   int64_t planned_bytes() const { return cores_.planned_bytes(); }
 
  private:
+  bool averages() const { return !state_.trained.empty(); }
+
   const Experiment& experiment_;
   TrainState state_;  // without velocity, which the optimizer holds
   Sgd sgd_;

@@ -39,6 +39,18 @@ void Sgd::step(std::span<real> params, std::span<const real> gradients, double l
   });
 }
 
+void move_average(std::span<real> average, std::span<const real> params, double decay, int threads) {
+  const auto share = static_cast<real>(1 - decay);
+  parallel_ranges(static_cast<int64_t>(params.size()), threads, [&](int64_t begin, int64_t end) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i)
+      average[i] += share * (params[i] - average[i]);
+  });
+}
+
+double average_decay(double decay, int64_t step) {
+  return std::min(decay, static_cast<double>(1 + step) / static_cast<double>(10 + step));
+}
+
 std::vector<real> initial_params(const Network& network, uint64_t seed) {
   std::vector<real> values(static_cast<size_t>(network.param_array_elems()));
   for (size_t p = 0; p < network.params().size(); ++p) {

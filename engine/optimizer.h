@@ -36,6 +36,12 @@ class Sgd {
   std::vector<real> velocity_;
 };
 
+/// Moves `average` towards `params`, elementwise: average = decay * average + (1 - decay) * params.
+void move_average(std::span<real> average, std::span<const real> params, double decay, int threads);
+/// The decay after update `step` (from 0): less than `decay` at first, so that the average does not keep what
+/// the weights began with: min(decay, (1 + step) / (10 + step)), as TensorFlow's ExponentialMovingAverage.
+double average_decay(double decay, int64_t step);
+
 /// Parameters as their ParamSpec says, keyed by (seed, index of the parameter); padding is zero.
 std::vector<real> initial_params(const Network&, uint64_t seed);
 /// States at their initial values.

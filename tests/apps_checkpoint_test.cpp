@@ -118,6 +118,33 @@ TEST_CASE("checkpoint: every number comes back exactly") {
   expect_same(network, other, state);
 }
 
+TEST_CASE(
+    "checkpoint: a moving average is what is evaluated, and the weights under it are there to train on") {
+  const TempFolder folder;
+  const std::string path = (folder / "c").string();
+  const Network network = small_network();
+  TrainState state = numbered_state(network);
+  state.trained.resize(state.params.size());
+  std::iota(state.trained.begin(), state.trained.end(), real{3000});
+  save(path, network, state, sample_info());
+  TrainState back = restore(read_checkpoint(path), network, true);
+  expect_same(network, back, state);
+  back.trained.resize(state.params.size());
+  restore(read_checkpoint(path), network,
+          TrainSpans<real>{back.params, back.states, back.velocity, back.trained});
+  for (const ParamInfo& p : network.params())
+    for (auto i = static_cast<size_t>(p.offset); i < static_cast<size_t>(p.offset + p.elems); ++i)
+      EXPECT(back.trained[i] == state.trained[i]);
+
+  state.trained.clear();
+  save(path, network, state, sample_info());
+  const auto without = [&] {
+    restore(read_checkpoint(path), network,
+            TrainSpans<real>{back.params, back.states, back.velocity, back.trained});
+  };
+  DOCTEST_CHECK_THROWS_WITH_AS(without(), doctest::Contains("'trained."), Error);
+}
+
 TEST_CASE("checkpoint: weights have torch's names, shapes and order") {
   const TempFolder folder;
   const Network network = small_network();

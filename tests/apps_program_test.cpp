@@ -69,8 +69,15 @@ TEST_CASE("program: a stopped and resumed run is the uninterrupted run, bit for 
   make_images(folder / "images");
   // 54 of 60 images train (a tenth of each class is held out): 4 batches of 11 an epoch, so step 10 is inside
   // epoch 3.
-  const auto arguments = [](const char* out, const char* threads) {
-    return train_arguments(out, {"--arch", "resnet8", "--buffer", "64KiB", "--threads", threads});
+  std::vector<std::string> flags = {"--arch", "resnet8", "--buffer", "64KiB"};
+  SUBCASE("as it is") {}
+  SUBCASE("with standardized weights and their moving average") {
+    flags.insert(flags.end(), {"--weight-standardization", "--ema", "0.9"});
+  }
+  const auto arguments = [&](const char* out, const char* threads) {
+    std::vector<std::string> all = flags;
+    all.insert(all.end(), {"--threads", threads});
+    return train_arguments(out, all);
   };
   const Result whole = run(folder, arguments("runs/whole", "1"));
   REQUIRE_MESSAGE(whole.code == 0, whole.out);
@@ -121,6 +128,10 @@ TEST_CASE("program: a run folder repeats, is never overwritten, and refuses anot
 
   const Result other = run(folder, {"train", "--resume", "runs/a", "--arch", "resnet8"});
   EXPECT(other.code == 2);
+  const Result averaged =
+      run(folder, train_arguments("runs/bn", {"--norm", "bn", "--order", "baseline", "--ema", "0.9"}));
+  EXPECT(averaged.code == 2);
+  EXPECT(has(averaged.out, {"--ema with --norm bn"}));
   EXPECT(has(other.out, {"runs/a was started with --arch small_cnn", "resnet8"}));
   // Weights of another network under this run's configuration.
   REQUIRE(run(folder, train_arguments("runs/b", {"--epochs", "1", "--gn-channels", "4"})).code == 0);
