@@ -80,7 +80,7 @@ BatchResult DataParallel::step(const Batch& batch, const StepKey& key, std::span
   if (!std::isfinite(result.loss_sum)) report_nonfinite(batch, key, parameters);
   report(recorders, Stage::loss);
   sum_gradients();
-  weights_->to_gradients_of(params, core_gradients_[0], threads_);
+  weights_->to_gradients(core_gradients_[0], threads_);
   update_states(batch.samples, states);
   report(recorders, Stage::sum);
   return result;

@@ -34,56 +34,57 @@ struct Filters {
   }
 };
 
-/// Of each filter: its mean, and the scale that brings its deviations from it to length 1.
-struct Moments {
-  std::vector<double> mean, scale;
-
-  Moments(const Filters& filters, std::span<const real> params) {
-    const auto n = static_cast<double>(filters.size);
-    mean = filters.sums([&](size_t i, size_t) { return static_cast<double>(params[i]); });
-    for (double& m : mean) m /= n;
-    scale = filters.sums([&](size_t i, size_t f) {
-      const double d = static_cast<double>(params[i]) - mean[f];
-      return d * d;
-    });
-    for (double& s : scale) s = 1 / std::sqrt(s + n * kEps);
-  }
-};
+/// Assigns standardized filters to `values`; returns by which scale each filter has become 1 long.
+std::vector<double> standardize(const Filters& filters, std::span<const real> params,
+                                std::span<real> values) {
+  const auto n = static_cast<double>(filters.size);
+  std::vector<double> mean = filters.sums([&](size_t i, size_t) { return static_cast<double>(params[i]); });
+  for (double& m : mean) m /= n;
+  const auto deviation = [&](size_t i, size_t f) { return static_cast<double>(params[i]) - mean[f]; };
+  std::vector<double> scale =
+      filters.sums([&](size_t i, size_t f) { return deviation(i, f) * deviation(i, f); });
+  for (double& s : scale) s = 1 / std::sqrt(s + n * kEps);
+  filters.for_each([&](size_t i, size_t f) { values[i] = static_cast<real>(deviation(i, f) * scale[f]); });
+  return scale;
+}
 
 }  // namespace
 
 WeightStandardization::WeightStandardization(const Network& network) {
-  for (const ParamInfo& p : network.params())
-    if (p.spec.standardized) standardized_.push_back(&p);
-  if (!standardized_.empty()) values_.resize(static_cast<size_t>(network.param_array_elems()));
+  const std::span<const ParamInfo> params = network.params();
+  if (std::none_of(params.begin(), params.end(), [](const ParamInfo& p) { return p.spec.standardized; }))
+    return;
+  params_ = params;
+  values_.resize(static_cast<size_t>(network.param_array_elems()));
+  scale_.resize(params.size());
 }
 
 std::span<const real> WeightStandardization::apply(std::span<const real> params, int threads) {
-  if (standardized_.empty()) return params;
-  std::copy(params.begin(), params.end(), values_.begin());
-  parallel_for(static_cast<int>(standardized_.size()), threads, [&](int p) {
-    const Filters filters(*standardized_[static_cast<size_t>(p)]);
-    const Moments moments(filters, params);
-    filters.for_each([&](size_t i, size_t f) {
-      values_[i] = static_cast<real>((static_cast<double>(params[i]) - moments.mean[f]) * moments.scale[f]);
-    });
+  if (params_.empty()) return params;
+  parallel_for(static_cast<int>(params_.size()), threads, [&](int p) {
+    const ParamInfo& info = params_[static_cast<size_t>(p)];
+    if (info.spec.standardized)
+      scale_[static_cast<size_t>(p)] = standardize(Filters(info), params, values_);
+    else
+      std::copy_n(params.begin() + info.offset, info.elems, values_.begin() + info.offset);
   });
   return values_;
 }
 
 // dw = scale (g - mean(g) - v sum(g v)), the derivative of v times the gradient g of v.
-void WeightStandardization::to_gradients_of(std::span<const real> params, std::span<real> gradients,
-                                            int threads) const {
-  parallel_for(static_cast<int>(standardized_.size()), threads, [&](int p) {
-    const Filters filters(*standardized_[static_cast<size_t>(p)]);
-    const Moments moments(filters, params);
+void WeightStandardization::to_gradients(std::span<real> gradients, int threads) const {
+  parallel_for(static_cast<int>(params_.size()), threads, [&](int p) {
+    const ParamInfo& info = params_[static_cast<size_t>(p)];
+    if (!info.spec.standardized) return;
+    const std::vector<double>& scale = scale_[static_cast<size_t>(p)];
+    const Filters filters(info);
     const auto value = [&](size_t i) { return static_cast<double>(values_[i]); };
     const auto gradient = [&](size_t i) { return static_cast<double>(gradients[i]); };
     const auto sum = filters.sums([&](size_t i, size_t) { return gradient(i); });
     const auto along = filters.sums([&](size_t i, size_t) { return gradient(i) * value(i); });
     const auto n = static_cast<double>(filters.size);
     filters.for_each([&](size_t i, size_t f) {
-      gradients[i] = static_cast<real>(moments.scale[f] * (gradient(i) - sum[f] / n - value(i) * along[f]));
+      gradients[i] = static_cast<real>(scale[f] * (gradient(i) - sum[f] / n - value(i) * along[f]));
     });
   });
 }

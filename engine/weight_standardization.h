@@ -24,12 +24,14 @@ class WeightStandardization {
   /// All parameters, standardized where that is asked for; valid until the next call. Lays them out as
   /// Network::params() does.
   std::span<const real> apply(std::span<const real> params, int threads);
-  /// Turns the gradients of what apply() has last made of `params` into those of `params`.
-  void to_gradients_of(std::span<const real> params, std::span<real> gradients, int threads) const;
+  /// Turns the gradients of what apply() has last made into those of what it was made of.
+  void to_gradients(std::span<real> gradients, int threads) const;
 
  private:
-  std::vector<const ParamInfo*> standardized_;
-  std::vector<real> values_;
+  std::span<const ParamInfo> params_;  // empty where none is standardized
+  std::vector<real> values_;           // of the last apply()
+  std::vector<std::vector<double>>
+      scale_;  // of the last apply(): by parameter and filter; empty: not standardized
 };
 
 }  // namespace mbs

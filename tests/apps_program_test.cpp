@@ -128,11 +128,11 @@ TEST_CASE("program: a run folder repeats, is never overwritten, and refuses anot
 
   const Result other = run(folder, {"train", "--resume", "runs/a", "--arch", "resnet8"});
   EXPECT(other.code == 2);
+  EXPECT(has(other.out, {"runs/a was started with --arch small_cnn", "resnet8"}));
   const Result averaged =
       run(folder, train_arguments("runs/bn", {"--norm", "bn", "--order", "baseline", "--ema", "0.9"}));
   EXPECT(averaged.code == 2);
   EXPECT(has(averaged.out, {"--ema with --norm bn"}));
-  EXPECT(has(other.out, {"runs/a was started with --arch small_cnn", "resnet8"}));
   // Weights of another network under this run's configuration.
   REQUIRE(run(folder, train_arguments("runs/b", {"--epochs", "1", "--gn-channels", "4"})).code == 0);
   fs::copy_file(folder / "runs/b/last.safetensors", folder / "runs/a/last.safetensors",

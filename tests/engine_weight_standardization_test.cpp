@@ -6,10 +6,9 @@
 #include <vector>
 
 #include "engine/optimizer.h"
-#include "engine/random.h"
 #include "engine/weight_standardization.h"
 #include "layers/zoo/zoo.h"
-#include "tests/doctest.h"
+#include "tests/values.h"
 
 using namespace mbs;
 
@@ -60,18 +59,11 @@ double largest(const std::vector<double>& values) {
   return most;
 }
 
-std::vector<real> noise(size_t elems, uint64_t key) {
-  std::vector<real> v(elems);
-  const Random random(key, Stream::test);
-  for (size_t i = 0; i < v.size(); ++i) v[i] = static_cast<real>(2 * random.uniform(i) - 1);
-  return v;
-}
-
 }  // namespace
 
 TEST_CASE("standardized weights are those of the definition, and all others stay as they are") {
   const Network network = standardized_network();
-  const std::vector<real> params = noise(static_cast<size_t>(network.param_array_elems()), 1);
+  const std::vector<real> params = real_noise(network.param_array_elems(), 1);
   WeightStandardization weights(network);
   const std::span<const real> made = weights.apply(params, 2);
   int standardized = 0;
@@ -95,12 +87,12 @@ TEST_CASE("standardized weights are those of the definition, and all others stay
 
 TEST_CASE("gradients of standardized weights are the slopes of the definition") {
   const Network network = standardized_network();
-  const auto elems = static_cast<size_t>(network.param_array_elems());
-  const std::vector<real> params = noise(elems, 1), before = noise(elems, 2);
+  const int64_t elems = network.param_array_elems();
+  const std::vector<real> params = real_noise(elems, 1), before = real_noise(elems, 2);
   std::vector<real> gradients = before;
   WeightStandardization weights(network);
   weights.apply(params, 1);
-  weights.to_gradients_of(params, gradients, 2);
+  weights.to_gradients(gradients, 2);
   for (const ParamInfo& p : network.params()) {
     CAPTURE(p.key);
     const auto at = static_cast<size_t>(p.offset), size = static_cast<size_t>(p.elems) * sizeof(real);
@@ -125,6 +117,6 @@ TEST_CASE("a network that standardizes nothing reads its parameters in place") {
   std::vector<real> gradients = params;
   WeightStandardization weights(network);
   EXPECT(weights.apply(params, 1).data() == params.data());
-  weights.to_gradients_of(params, gradients, 1);
+  weights.to_gradients(gradients, 1);
   EXPECT(std::memcmp(gradients.data(), params.data(), params.size() * sizeof(real)) == 0);
 }

@@ -1,28 +1,16 @@
 // The fully connected layer against its definition, and its independence of how samples are split.
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "engine/check.h"
 #include "engine/network.h"
-#include "engine/random.h"
-#include "tests/doctest.h"
+#include "tests/values.h"
 
 namespace mbs {
 namespace {
-
-using Values = std::vector<real>;
-constexpr real kNan = std::numeric_limits<real>::quiet_NaN();
-
-Values noise(int64_t elems, uint64_t key) {
-  Values v(static_cast<size_t>(elems));
-  const Random random(key, Stream::test);
-  for (size_t i = 0; i < v.size(); ++i) v[i] = static_cast<real>(2 * random.uniform(i) - 1);
-  return v;
-}
 
 /// A layer, its inputs, and what it makes of them.
 struct Subject {
@@ -40,11 +28,11 @@ Subject make_subject(const std::string& spec, const Shape& in, int samples) {
   s.in = in.elems();
   s.out = s.layer->out_shape().c;
   s.has_bias = s.layer->params().size() == 2;
-  s.x = noise(samples * s.in, 1);
-  s.w = noise(s.in * s.out, 2);
-  s.b = noise(s.out, 3);
-  s.dy = noise(samples * s.out, 4);
-  s.old_dx = noise(samples * s.in, 5);
+  s.x = real_noise(samples * s.in, 1);
+  s.w = real_noise(s.in * s.out, 2);
+  s.b = real_noise(s.out, 3);
+  s.dy = real_noise(samples * s.out, 4);
+  s.old_dx = real_noise(samples * s.in, 5);
   return s;
 }
 
