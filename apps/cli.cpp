@@ -97,6 +97,7 @@ Command parse_eval(const std::vector<std::string>& arguments) {
   parser({"--split", "part of the data", 0, 0, "test|val|train"}, o.split);
   parser({"--checkpoint", "which weights", 0, 0, "best|last"}, o.checkpoint);
   parser({"--data-dir", "where the data is now, if it moved"}, o.data_dir);
+  parser({"--mirrored", "average the probabilities of every image and of its mirror image"}, o.mirrored);
   parser({"--threads,-j", "threads; 0: all", 0, 4096}, o.threads);
   parser({"--json", "print JSON"}, o.json);
   if (parser.parse(arguments)) return parser.help();

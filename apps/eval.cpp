@@ -29,17 +29,23 @@ int run_eval(const EvalOptions& options) {
 
   const int threads = options.threads > 0 ? options.threads : hardware_threads();
   const Evaluation result =
-      Evaluator(run.network, threads).evaluate(part, indices, run.info.normalization, spans_of(run.state));
+      Evaluator(run.network, threads)
+          .evaluate(part, indices, run.info.normalization, spans_of(run.state), options.mirrored);
   if (options.json) {
-    const nlohmann::ordered_json json{
-        {"run", run.folder},      {"checkpoint", options.checkpoint}, {"epoch", run.info.position.epoch},
-        {"split", options.split}, {"images", result.samples},         {"accuracy", result.accuracy},
-        {"loss", result.loss}};
+    const nlohmann::ordered_json json{{"run", run.folder},
+                                      {"checkpoint", options.checkpoint},
+                                      {"epoch", run.info.position.epoch},
+                                      {"split", options.split},
+                                      {"mirrored", options.mirrored},
+                                      {"images", result.samples},
+                                      {"accuracy", result.accuracy},
+                                      {"loss", result.loss}};
     fmt::print("{}\n", json.dump(2));
     return 0;
   }
-  fmt::print("{} ({} weights, epoch {}): {} of {} {} images, loss {:.4f}\n", run.folder, options.checkpoint,
-             run.info.position.epoch, percent(result.accuracy), result.samples, options.split, result.loss);
+  fmt::print("{} ({} weights, epoch {}): {} of {} {} images{}, loss {:.4f}\n", run.folder, options.checkpoint,
+             run.info.position.epoch, percent(result.accuracy), result.samples, options.split,
+             options.mirrored ? ", averaged with mirrored ones" : "", result.loss);
   return 0;
 }
 

@@ -29,6 +29,19 @@ int64_t epochs_to_steps(double epochs, int64_t steps_per_epoch) {
   return std::llround(epochs * static_cast<double>(steps_per_epoch));
 }
 
+/// Usage error: options of the optimizer that exclude each other.
+void check_optimizer(const ExperimentOptions& options) {
+  if (options.ema > 0 && options.norm == "bn")
+    fail_usage(
+        "--ema with --norm bn: running statistics belong to the weights that they were taken with; leave out "
+        "--ema, or take group norm");
+  if (options.lr_min > options.lr)
+    fail_usage("--lr-min {} is above --lr {}, the highest learning rate", options.lr_min, options.lr);
+  const LrSchedule::Kind kind = lr_schedule_kind(options.lr_schedule);
+  if (options.lr_min > 0 && kind != LrSchedule::Kind::cosine && kind != LrSchedule::Kind::onecycle)
+    fail_usage("--lr-min is for --lr-schedule cosine and onecycle, not for {}", options.lr_schedule);
+}
+
 }  // namespace
 
 int image_size_of(const ExperimentOptions& options) {
@@ -214,6 +227,7 @@ LrSchedule Experiment::lr_schedule() const {
   LrSchedule schedule;
   schedule.kind = lr_schedule_kind(options.lr_schedule);
   schedule.lr = options.lr;
+  schedule.lr_min = options.lr_min;
   schedule.total_steps = total_steps();
   schedule.warmup_steps = epochs_to_steps(options.warmup, steps_per_epoch());
   for (const int epoch : options.milestones)
@@ -236,10 +250,7 @@ std::unique_ptr<const Experiment> make_experiment(const ExperimentOptions& given
   ExperimentOptions options = given;
   fill_in(options);
   check_shares(options.batch_size, options.cores);
-  if (options.ema > 0 && options.norm == "bn")
-    fail_usage(
-        "--ema with --norm bn: running statistics belong to the weights that they were taken with; leave out "
-        "--ema, or take group norm");
+  check_optimizer(options);
   parse_order(options.order);
   plan_choice(options.buffer, rules_of(options.accounting, options.fusion));  // what is wrong shows at once
   choose_kernels(options.kernels);

@@ -17,7 +17,7 @@ double one_cycle(const LrSchedule& s, int64_t step) {
   const double peak = std::max(0.3 * static_cast<double>(s.total_steps) - 1, 1e-9),
                at = static_cast<double>(step);
   if (at <= peak) return anneal(s.lr / 25, s.lr, at / peak);
-  return anneal(s.lr, s.lr / 25 / 1e4, (at - peak) / std::max(last - peak, 1e-9));
+  return anneal(s.lr, s.lr_min > 0 ? s.lr_min : s.lr / 25 / 1e4, (at - peak) / std::max(last - peak, 1e-9));
 }
 
 }  // namespace
@@ -33,7 +33,7 @@ double lr_at(const LrSchedule& s, int64_t step) {
   }
   if (s.kind == LrSchedule::Kind::cosine) {
     const auto rest = std::max<int64_t>(s.total_steps - s.warmup_steps, 1);
-    return anneal(s.lr, 0, static_cast<double>(step - s.warmup_steps) / static_cast<double>(rest));
+    return anneal(s.lr, s.lr_min, static_cast<double>(step - s.warmup_steps) / static_cast<double>(rest));
   }
   return s.lr;
 }

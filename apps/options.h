@@ -50,7 +50,7 @@ struct ExperimentOptions {
   int cores = 0, threads = 0;
   bool mirror = true, tune = true, profile = false;
 
-  double lr = 0.1;
+  double lr = 0.1, lr_min = 0;
   std::string lr_schedule = "cosine";
   std::vector<int> milestones;
   double warmup = 1;
@@ -76,7 +76,7 @@ struct EvalOptions {
   std::string run, split = "test", checkpoint = "best";
   std::string data_dir;
   int threads = 0;
-  bool json = false;
+  bool mirrored = false, json = false;
 };
 
 struct PredictOptions {
@@ -258,6 +258,10 @@ template <class Visit>
 void optimizer(ExperimentOptions& o, Visit&& visit) {
   visit({"--lr,--learning-rate", "highest learning rate", 0, 1000}, o.lr);
   visit({"--lr-schedule", "how it falls", 0, 0, "step|cosine|onecycle|constant"}, o.lr_schedule);
+  visit({"--lr-min",
+         "cosine, onecycle: where it ends, such as lr / 5 for --ema to average over; 0: next to nothing", 0,
+         1000},
+        o.lr_min);
   visit({"--milestones",
          "step: epochs after which the learning rate is divided by 10; default: at 1/2 and 3/4"},
         o.milestones);

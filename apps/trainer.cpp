@@ -1,6 +1,8 @@
 #include "apps/trainer.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "apps/progress.h"
 #include "engine/check.h"
@@ -28,7 +30,8 @@ Evaluator::Evaluator(const Network& network, int threads, const DataParallel* le
              lender) {}
 
 Evaluation Evaluator::evaluate(const Dataset& dataset, std::span<const int> indices,
-                               const Normalization& normalization, const TrainSpans<const real>& state) {
+                               const Normalization& normalization, const TrainSpans<const real>& state,
+                               bool mirrored) {
   Evaluation mean;
   if (indices.empty()) return mean;
   LoaderOptions options;
@@ -38,8 +41,10 @@ Evaluation Evaluator::evaluate(const Dataset& dataset, std::span<const int> indi
   loader.start(0);
   int64_t correct = 0;
   while (const auto batch = loader.next()) {
-    const BatchResult result =
-        cores_.evaluate({batch->samples(), batch->images, batch->labels.data()}, state.params, state.states);
+    const BatchResult result = mirrored
+                                   ? evaluate_mirrored(*batch, state)
+                                   : cores_.evaluate({batch->samples(), batch->images, batch->labels.data()},
+                                                     state.params, state.states);
     mean.loss += result.loss_sum;
     correct += result.correct;
     mean.samples += batch->samples();
@@ -47,6 +52,26 @@ Evaluation Evaluator::evaluate(const Dataset& dataset, std::span<const int> indi
   mean.loss /= static_cast<double>(mean.samples);
   mean.accuracy = static_cast<double>(correct) / static_cast<double>(mean.samples);
   return mean;
+}
+
+BatchResult Evaluator::evaluate_mirrored(const LoadedBatch& batch, const TrainSpans<const real>& state) {
+  const Shape shape = network_.tensor(network_.input()).shape;
+  std::vector<real> images(batch.images, batch.images + batch.samples() * shape.elems());
+  std::vector<real> mean = probabilities(images, batch.samples(), state);
+  for (size_t row = 0; row < images.size(); row += static_cast<size_t>(shape.w * shape.c))
+    mirror_row(shape.w, shape.c, &images[row]);
+  const std::vector<real> mirrored = probabilities(images, batch.samples(), state);
+  for (size_t i = 0; i < mean.size(); ++i) mean[i] = (mean[i] + mirrored[i]) / 2;
+
+  BatchResult result;
+  const int64_t classes = static_cast<int64_t>(mean.size()) / batch.samples();
+  const real* p = mean.data();
+  for (const int label : batch.labels) {
+    result.loss_sum -= std::log(static_cast<double>(std::max(p[label], std::numeric_limits<real>::min())));
+    result.correct += std::max_element(p, p + classes) - p == label;
+    p += classes;
+  }
+  return result;
 }
 
 std::vector<real> Evaluator::probabilities(std::span<const real> images, int samples,

@@ -24,14 +24,18 @@ class Evaluator {
   /// `lender`: as for DataParallel.
   Evaluator(const Network& network, int threads, const DataParallel* lender = nullptr);
 
+  /// `mirrored`: of the mean of the probabilities of every image and of its mirror image.
   Evaluation evaluate(const Dataset& dataset, std::span<const int> indices,
-                      const Normalization& normalization, const TrainSpans<const real>& state);
+                      const Normalization& normalization, const TrainSpans<const real>& state,
+                      bool mirrored = false);
   /// samples x classes probabilities of normalised images; at most batch() samples.
   std::vector<real> probabilities(std::span<const real> images, int samples,
                                   const TrainSpans<const real>& state);
   int batch() const { return batch_; }
 
  private:
+  BatchResult evaluate_mirrored(const LoadedBatch& batch, const TrainSpans<const real>& state);
+
   const Network& network_;
   int share_;  // samples of a thread at a time
   int batch_;

@@ -42,12 +42,6 @@ void fill_black(const PixelTable& table, int pixels, real* out) {
   }
 }
 
-void reverse_pixels(int width, int channels, real* row) {
-  for (int a = 0, b = width - 1; a < b; ++a, --b) {
-    std::swap_ranges(row + a * channels, row + (a + 1) * channels, row + b * channels);
-  }
-}
-
 /// The row or column of an image of `size` that a mirrored border shows at `i`.
 int reflected(int i, int size) {
   if (i < 0) return -i;
@@ -64,6 +58,12 @@ void cut_out(const Shape& shape, const Changes& changes, int size, real* out) {
 }
 
 }  // namespace
+
+void mirror_row(int width, int channels, real* row) {
+  for (int a = 0, b = width - 1; a < b; ++a, --b) {
+    std::swap_ranges(row + a * channels, row + (a + 1) * channels, row + b * channels);
+  }
+}
 
 void validate(const Augmentation& augmentation, const Shape& shape) {
   const int mirrored = augmentation.pad_mode == PadMode::reflect ? 1 : 0;
@@ -102,7 +102,7 @@ void write_sample(const Dataset& data, const SampleKey& key, const PixelTable& t
     border(0, x0);
     copy(x0, x1, x0 + changes.dx);
     border(x1, shape.w);
-    if (changes.flip) reverse_pixels(shape.w, shape.c, row);
+    if (changes.flip) mirror_row(shape.w, shape.c, row);
   }
   if (augmentation.cutout > 0) cut_out(shape, changes, augmentation.cutout, out);
 }

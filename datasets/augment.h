@@ -41,4 +41,7 @@ struct SampleKey {
 /// cutout square is cut off at the edges of the image and becomes 0, the mean after normalising.
 void write_sample(const Dataset&, const SampleKey&, const PixelTable&, const Augmentation&, real* out);
 
+/// Exchanges left and right of a row of `width` pixels.
+void mirror_row(int width, int channels, real* row);
+
 }  // namespace mbs

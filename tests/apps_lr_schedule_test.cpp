@@ -38,6 +38,12 @@ TEST_CASE("lr: cosine over what follows the warm-up") {
   EXPECT(near(lr_at(s, 7 + 50), 0.1));  // cos(pi/2) = 0
   EXPECT(near(lr_at(s, 7 + 25), 0.2 * (1 + std::sqrt(0.5)) / 2));
   EXPECT(near(lr_at(s, 106), 0.2 * (1 + std::cos(std::numbers::pi * 99 / 100)) / 2));
+
+  LrSchedule raised = s;  // as torch.optim.lr_scheduler.CosineAnnealingLR(T_max=100, eta_min=0.04)
+  raised.lr_min = 0.04;
+  EXPECT(near(lr_at(raised, 7), 0.2));
+  EXPECT(near(lr_at(raised, 7 + 50), 0.12));
+  EXPECT(near(lr_at(raised, 106), 0.04 + 0.16 * (1 + std::cos(std::numbers::pi * 99 / 100)) / 2));
 }
 
 TEST_CASE("lr: one cycle, as torch.optim.lr_scheduler.OneCycleLR(max_lr=0.2, total_steps=100)") {
@@ -47,6 +53,13 @@ TEST_CASE("lr: one cycle, as torch.optim.lr_scheduler.OneCycleLR(max_lr=0.2, tot
   EXPECT(near(lr_at(s, 64), (0.2 + 0.2 / 25 / 1e4) / 2));  // halfway down: (29 + 99) / 2
   EXPECT(near(lr_at(s, 99), 0.2 / 25 / 1e4));
   for (int i = 1; i < 100; ++i) EXPECT((lr_at(s, i) > lr_at(s, i - 1)) == (i <= 29));
+
+  LrSchedule raised = s;
+  raised.lr_min = 0.04;
+  EXPECT(near(lr_at(raised, 0), 0.2 / 25));
+  EXPECT(near(lr_at(raised, 29), 0.2));
+  EXPECT(near(lr_at(raised, 64), 0.12));
+  EXPECT(near(lr_at(raised, 99), 0.04));
 }
 
 TEST_CASE("lr: no schedule leaves (0, lr], however short the run") {

@@ -133,6 +133,13 @@ TEST_CASE("program: a run folder repeats, is never overwritten, and refuses anot
       run(folder, train_arguments("runs/bn", {"--norm", "bn", "--order", "baseline", "--ema", "0.9"}));
   EXPECT(averaged.code == 2);
   EXPECT(has(averaged.out, {"--ema with --norm bn"}));
+  const Result above = run(folder, train_arguments("runs/lr", {"--lr", "0.1", "--lr-min", "0.2"}));
+  EXPECT(above.code == 2);
+  EXPECT(has(above.out, {"--lr-min 0.2 is above --lr 0.1"}));
+  const Result constant =
+      run(folder, train_arguments("runs/lr", {"--lr-schedule", "constant", "--lr-min", "0.01"}));
+  EXPECT(constant.code == 2);
+  EXPECT(has(constant.out, {"cosine and onecycle, not for constant"}));
   // Weights of another network under this run's configuration.
   REQUIRE(run(folder, train_arguments("runs/b", {"--epochs", "1", "--gn-channels", "4"})).code == 0);
   fs::copy_file(folder / "runs/b/last.safetensors", folder / "runs/a/last.safetensors",
