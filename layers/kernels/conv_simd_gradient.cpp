@@ -53,13 +53,14 @@ constexpr std::array<GradientBlock, sizeof...(I)> gradient_blocks(Pack<I...>) {
 int64_t fewest_pieces(int64_t n, int64_t most) { return (n + most - 1) / most; }
 
 // Cuts [0, n) into the fewest pieces of at most `most`, as equal as can be, and calls body(begin, size)
-// for each.
+// for each. One division in all: one for every piece would take as long as packing it does.
 template <class Body>
-void balanced_pieces(int64_t n, int64_t most, Body&& body) {
-  const int64_t pieces = fewest_pieces(n, most);
-  for (int64_t i = 0; i < pieces; ++i) {
-    const int64_t begin = n * i / pieces;
-    body(begin, n * (i + 1) / pieces - begin);
+HWY_INLINE void balanced_pieces(int64_t n, int64_t most, const Body& body) {
+  const int64_t pieces = fewest_pieces(n, most), least = n / pieces, larger = n % pieces;
+  for (int64_t i = 0, begin = 0; i < pieces; ++i) {
+    const int64_t size = least + (i < larger ? 1 : 0);
+    body(begin, size);
+    begin += size;
   }
 }
 
@@ -82,19 +83,24 @@ void gradient_vectors(const Patch& patch, const GradientPixels& x, real* dw, int
 
 int64_t PackedPatchElems(int64_t elems) { return fewest_pieces(elems, kMostElems<2>) * kPackedStep; }
 
-// Piece by piece; in each the pixels, kPackedStep apart.
+// Piece by piece; in each the pixels, kPackedStep apart. Some pixels at a time, so few that their cache lines
+// are still there for the next piece.
 void PackPatches(int64_t elems, int64_t first, int64_t count, const real* const* patches, real* to,
                  const real** packed) {
-  for (int64_t p = 0; p < count; ++p, to += kPackedStep) {
-    const real* from = patches[p] + first;
-    packed[p] = to;
+  constexpr int64_t kPixels = 16;
+  for (int64_t p = 0; p < count; ++p) packed[p] = to + p * kPackedStep;
+  for (int64_t begin = 0; begin < count; begin += kPixels) {
+    const int64_t end = std::min(begin + kPixels, count);
     real* piece = to;
     balanced_pieces(elems, kMostElems<2>, [&](int64_t k, int64_t size) {
-      if (k + kPackedStep <= elems) {  // whole vectors, more than is needed
-        for (int64_t i = 0; i < kPackedStep; i += kLanes)
-          hn::StoreU(hn::LoadU(d, from + k + i), d, piece + i);
-      } else {
-        std::copy_n(from + k, size, piece);
+      const bool whole = k + kPackedStep <= elems;  // whole vectors, more than is needed
+      for (int64_t p = begin; p < end; ++p) {
+        const real* from = patches[p] + first + k;
+        real* at = piece + p * kPackedStep;
+        if (whole)
+          for (int64_t i = 0; i < kPackedStep; i += kLanes) hn::StoreU(hn::LoadU(d, from + i), d, at + i);
+        else
+          std::copy_n(from, size, at);
       }
       piece += count * kPackedStep;
     });
