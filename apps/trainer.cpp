@@ -64,11 +64,11 @@ BatchResult Evaluator::evaluate_mirrored(const LoadedBatch& batch, const TrainSp
   for (size_t i = 0; i < mean.size(); ++i) mean[i] = (mean[i] + mirrored[i]) / 2;
 
   BatchResult result;
-  const int64_t classes = static_cast<int64_t>(mean.size()) / batch.samples();
+  const size_t classes = mean.size() / batch.labels.size();
   const real* p = mean.data();
   for (const int label : batch.labels) {
     result.loss_sum -= std::log(static_cast<double>(std::max(p[label], std::numeric_limits<real>::min())));
-    result.correct += std::max_element(p, p + classes) - p == label;
+    result.correct += names_label({p, classes}, label);
     p += classes;
   }
   return result;

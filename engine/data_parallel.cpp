@@ -9,6 +9,10 @@
 
 namespace mbs {
 
+bool names_label(std::span<const real> probabilities, int label) {
+  return std::max_element(probabilities.begin(), probabilities.end()) - probabilities.begin() == label;
+}
+
 Share core_share(int samples, int cores, int core) {
   const auto cut = [&](int c) { return static_cast<int>(int64_t{samples} * c / cores); };
   return {cut(core), cut(core + 1)};
@@ -118,7 +122,7 @@ int64_t DataParallel::planned_bytes() const {
   return bytes;
 }
 
-// Sums the losses in sample order and compares the most probable class with the label.
+// Sums the losses in sample order.
 BatchResult DataParallel::collect(const Batch& batch, std::span<real> probabilities) const {
   BatchResult result;
   const int64_t row = network_.tensor(network_.output()).shape.elems();
@@ -129,7 +133,7 @@ BatchResult DataParallel::collect(const Batch& batch, std::span<real> probabilit
     for (int s = share.begin; s < share.end; ++s, output += row) {
       result.loss_sum += static_cast<double>(output[0]);
       const real* p = output + 1;
-      result.correct += std::max_element(p, p + classes) - p == batch.labels[s];
+      result.correct += names_label({p, classes}, batch.labels[s]);
       if (!probabilities.empty())
         std::copy_n(p, classes, probabilities.data() + static_cast<size_t>(s) * classes);
     }

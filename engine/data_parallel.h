@@ -25,8 +25,11 @@ struct Batch {
 /// Sums over the samples of a batch, in sample order.
 struct BatchResult {
   double loss_sum = 0;
-  int correct = 0;  ///< samples whose most probable class (the first of equals) is the label
+  int correct = 0;  ///< samples that names_label() is true of
 };
+
+/// Whether the most probable class, the first of equals, is `label`.
+bool names_label(std::span<const real> probabilities, int label);
 
 /// The share of core `core`: samples [begin, end) of `samples`; shares differ by at most one.
 struct Share {
