@@ -4,10 +4,10 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/commands.h"
+#include "apps/evaluator.h"
 #include "apps/experiment.h"
 #include "apps/table.h"
 #include "apps/trained_run.h"
-#include "apps/trainer.h"
 #include "engine/check.h"
 #include "engine/parallel.h"
 

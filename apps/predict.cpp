@@ -6,9 +6,9 @@
 #include <numeric>
 
 #include "apps/commands.h"
+#include "apps/evaluator.h"
 #include "apps/table.h"
 #include "apps/trained_run.h"
-#include "apps/trainer.h"
 #include "datasets/image.h"
 
 namespace mbs {

@@ -35,10 +35,6 @@ CoreBatch core_batch(const Network& network, const Batch& batch, int cores, int 
           batch.labels + share.begin};
 }
 
-void report(std::span<Recorder* const> recorders, Stage stage) {
-  for (Recorder* recorder : recorders) recorder->on_stage(stage);
-}
-
 }  // namespace
 
 DataParallel::DataParallel(const Network& network, const Schedule& schedule, int batch, int cores,
@@ -125,12 +121,11 @@ int64_t DataParallel::planned_bytes() const {
 // Sums the losses in sample order.
 BatchResult DataParallel::collect(const Batch& batch, std::span<real> probabilities) const {
   BatchResult result;
-  const int64_t row = network_.tensor(network_.output()).shape.elems();
-  const auto classes = static_cast<size_t>(row - 1);
+  const auto classes = static_cast<size_t>(network_.classes());
   for (int c = 0; c < cores(); ++c) {
     const Share share = core_share(batch.samples, cores(), c);
     const real* output = cores_[static_cast<size_t>(c)]->output();
-    for (int s = share.begin; s < share.end; ++s, output += row) {
+    for (int s = share.begin; s < share.end; ++s, output += 1 + classes) {
       result.loss_sum += static_cast<double>(output[0]);
       const real* p = output + 1;
       result.correct += names_label({p, classes}, batch.labels[s]);

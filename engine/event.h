@@ -140,4 +140,9 @@ class Recorder {
   virtual void on_stage(Stage) {}
 };
 
+/// Tells all of them.
+inline void report(std::span<Recorder* const> recorders, Stage stage) {
+  for (Recorder* recorder : recorders) recorder->on_stage(stage);
+}
+
 }  // namespace mbs

@@ -113,6 +113,8 @@ class Network {
   bool wants_gradient(TensorId t) const;
   /// The last node's layer is the loss that training starts from.
   bool has_loss() const { return !nodes_.empty() && nodes_.back().layer->is_loss(); }
+  /// Classes that the loss tells apart: its output is {loss, a probability for each}.
+  int classes() const { return static_cast<int>(tensor(output()).shape.elems()) - 1; }
 
  private:
   std::string name_;

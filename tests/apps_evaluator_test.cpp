@@ -4,7 +4,7 @@
 #include <numeric>
 #include <vector>
 
-#include "apps/trainer.h"
+#include "apps/evaluator.h"
 #include "datasets/normalization.h"
 #include "engine/optimizer.h"
 #include "layers/zoo/zoo.h"
