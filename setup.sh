@@ -5,15 +5,15 @@
 set -euo pipefail
 
 packages=(
-  g++ libopenblas-openmp-dev libstb-dev doctest-dev libcli11-dev nlohmann-json3-dev libfmt-dev zlib1g-dev libhwy-dev
-  dataset-fashion-mnist curl ca-certificates "$@"
+  g++ libopenblas-openmp-dev libstb-dev doctest-dev libcli11-dev libtomlplusplus-dev nlohmann-json3-dev libfmt-dev
+  zlib1g-dev libhwy-dev dataset-fashion-mnist curl ca-certificates "$@"
 )
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
   cat >&2 <<EOF
 setup.sh installs packages on Debian (12 or later) and its relatives only. Elsewhere, please install:
   a C++20 compiler (g++ 12 or later) with OpenMP, GNU make
-  OpenBLAS built with OpenMP, Google Highway, fmt, zlib, CLI11, nlohmann-json, stb, doctest
+  OpenBLAS built with OpenMP, Google Highway, fmt, zlib, CLI11, toml++, nlohmann-json, stb, doctest
   Fashion-MNIST as four IDX files, given to mbs as --data-dir; curl, for \`mbs data get\`
 and then run \`make all run-tests\`, with BLAS_DIR=<folder of libopenblas.so> where the linker must look elsewhere.
 EOF

@@ -1,17 +1,17 @@
 #include "apps/config.h"
 
 #include <fmt/format.h>
+#include <toml++/toml.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cerrno>
 #include <charconv>
-#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
 #include <map>
 #include <set>
+#include <sstream>
 #include <string_view>
 #include <type_traits>
 
@@ -66,12 +66,9 @@ void read_value(const Setting& setting, std::vector<int>& field) {
 }
 
 std::string toml_text(const std::string& v) {
-  std::string out = "\"";
-  for (const char c : v) {
-    if (c == '"' || c == '\\') out += '\\';
-    out += c;
-  }
-  return out + '"';
+  std::ostringstream out;
+  out << toml::toml_formatter{toml::value{v}, toml::format_flags::none};
+  return out.str();
 }
 std::string toml_text(const std::vector<int>& v) { return fmt::format("[{}]", value_text(v)); }
 template <class Scalar>
@@ -79,87 +76,22 @@ std::string toml_text(Scalar v) {
   return value_text(v);
 }
 
-/// Reads the values of one line.
-class TomlLine {
- public:
-  TomlLine(std::string_view text, std::string where) : text_(text), where_(std::move(where)) {}
-
-  /// `key = value`, or an empty key for a line without one.
-  std::pair<std::string, std::string> parse() {
-    skip_space();
-    if (at_end()) return {};
-    const size_t start = at_;
-    while (at_ < text_.size() &&
-           (std::isalnum(static_cast<unsigned char>(text_[at_])) || text_[at_] == '-' || text_[at_] == '_'))
-      ++at_;
-    std::string key(text_.substr(start, at_ - start));
-    std::replace(key.begin(), key.end(), '_', '-');
-    skip_space();
-    if (key.empty() || !take('=')) fail_usage("{}: expected `key = value`", where_);
-    std::string value = parse_value();
-    skip_space();
-    if (!at_end()) fail_usage("{}: text after the value of '{}': '{}'", where_, key, text_.substr(at_));
-    return {key, value};
+/// A value of a TOML file as it stands after a flag. `setting` has key and place.
+std::string flag_text(const toml::node& node, const Setting& setting) {
+  if (const auto text = node.value_exact<std::string>()) return *text;
+  if (const auto flag = node.value_exact<bool>()) return value_text(*flag);
+  if (const auto whole = node.value_exact<int64_t>()) return value_text(*whole);
+  if (const auto number = node.value_exact<double>()) return value_text(*number);
+  if (!node.is_array())
+    fail_usage("{}: '{}' is not a number, true, false, a text in quotes or a list of those", setting.where,
+               setting.key);
+  std::vector<std::string> values;
+  for (const toml::node& element : *node.as_array()) {
+    if (element.is_array()) fail_usage("{}: '{}' is a list of lists", setting.where, setting.key);
+    values.push_back(flag_text(element, setting));
   }
-
- private:
-  bool at_end() const { return at_ >= text_.size() || text_[at_] == '#'; }
-  void skip_space() {
-    while (at_ < text_.size() && std::string_view(" \t\r").find(text_[at_]) != std::string_view::npos) ++at_;
-  }
-  bool take(char c) {
-    if (at_ >= text_.size() || text_[at_] != c) return false;
-    ++at_;
-    return true;
-  }
-
-  std::string parse_value() {
-    skip_space();
-    if (!take('[')) return parse_scalar();
-    std::string list;
-    for (skip_space(); !take(']'); skip_space()) {
-      if (!list.empty()) {
-        if (!take(','))
-          fail_usage("{}: expected ',' or ']' in the list (lists are written on one line)", where_);
-        list += ',';
-        skip_space();
-      }
-      list += parse_scalar();
-    }
-    return list;
-  }
-
-  std::string parse_scalar() {
-    if (at_ < text_.size() && (text_[at_] == '"' || text_[at_] == '\'')) return parse_string(text_[at_++]);
-    const size_t start = at_;
-    while (at_ < text_.size() && std::string_view(" \t\r#,]").find(text_[at_]) == std::string_view::npos)
-      ++at_;
-    std::string word(text_.substr(start, at_ - start));
-    char* end = nullptr;
-    std::strtod(word.c_str(), &end);
-    const bool number = !word.empty() && *end == '\0';
-    if (!number && word != "true" && word != "false")
-      fail_usage("{}: '{}' is not a number, true, false, a list, or a text in quotes", where_, word);
-    return word;
-  }
-
-  std::string parse_string(char quote) {
-    std::string out;
-    for (; at_ < text_.size() && text_[at_] != quote; ++at_) {
-      if (quote == '"' && text_[at_] == '\\') {
-        if (++at_ >= text_.size() || (text_[at_] != '"' && text_[at_] != '\\'))
-          fail_usage("{}: only \\\" and \\\\ are understood in a text in double quotes", where_);
-      }
-      out += text_[at_];
-    }
-    if (!take(quote)) fail_usage("{}: the text has no closing quote", where_);
-    return out;
-  }
-
-  std::string_view text_;
-  std::string where_;
-  size_t at_ = 0;
-};
+  return joined(values, ",");
+}
 
 }  // namespace
 
@@ -233,19 +165,29 @@ std::string to_toml(const TrainOptions& options, const std::string& comment) {
 }
 
 Settings parse_toml(const std::string& text, const std::string& path) {
-  Settings settings;
-  std::set<std::string> seen;
-  int line = 0;
-  for (size_t begin = 0; begin < text.size(); ++line) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string where = fmt::format("{}:{}", path, line + 1);
-    const auto [key, value] = TomlLine(std::string_view(text).substr(begin, end - begin), where).parse();
-    begin = end + 1;
-    if (key.empty()) continue;
-    if (!seen.insert(key).second) fail_usage("{}: '{}' is given twice", where, key);
-    settings.push_back({key, value, where});
+  const auto where = [&](const toml::source_region& source) {
+    return fmt::format("{}:{}", path, source.begin.line);
+  };
+  try {
+    const toml::table table = toml::parse(text);
+    std::map<toml::source_position, Setting> by_place;  // a table is sorted by name
+    for (const auto& [name, node] : table) {
+      Setting setting{std::string(name.str()), "", where(name.source())};
+      std::replace(setting.key.begin(), setting.key.end(), '_', '-');
+      setting.value = flag_text(node, setting);
+      by_place[name.source().begin] = setting;
+    }
+    std::set<std::string> seen;
+    Settings settings;
+    for (const auto& [place, setting] : by_place) {
+      if (!seen.insert(setting.key).second) fail_usage("{}: '{}' is given twice", setting.where, setting.key);
+      settings.push_back(setting);
+    }
+    return settings;
+  } catch (const toml::parse_error& error) {
+    fail_usage("{}: {}; a line is `key = value`, texts stand in quotes", where(error.source()),
+               error.description());
   }
-  return settings;
 }
 
 std::string read_text_file(const std::string& path) {

@@ -24,9 +24,9 @@ Settings settings_of(const TrainOptions& options);
 /// As a TOML file, one `key = value` a line, with `comment` on top.
 std::string to_toml(const TrainOptions&, const std::string& comment);
 
-/// Reads `key = value` lines of TOML: strings in double or single quotes, numbers, true, false, arrays of
-/// those on one line,
-/// `#` comments. Error (usage): anything else, or a key given twice; the message names `path` and the line.
+/// Reads a TOML file whose values are texts, numbers, true, false and lists of those, in the order of its
+/// lines; `_` in a key stands for `-`. Error (usage): anything else, or a key given twice; the message names
+/// `path` and the line.
 Settings parse_toml(const std::string& text, const std::string& path);
 
 /// The text of a file. Error: it cannot be read.

@@ -22,7 +22,7 @@ std::string usage_error(const std::vector<std::string>& arguments) {
 TEST_CASE("config: a file repeats every option") {
   TrainOptions options;
   options.experiment.arch = "resnet32";
-  options.experiment.data_dir = "a # strange \"folder\\name\" = [1], 'x'";
+  options.experiment.data_dir = "a # strange \"folder\\name\" = [1], 'x',\n\t\x01 \xc3\xa4";
   options.experiment.milestones = {3, 11, 40};
   options.experiment.lr = 0.1 + 0.2;  // no short decimal
   options.experiment.flip = false;
@@ -66,13 +66,18 @@ TEST_CASE("config: what is wrong is named with file and line") {
     });
   };
   EXPECT(has(toml_error("lr = 1\nepoch = 3"), {"usage", "f.toml:2", "'epoch'", "nearest is 'epochs'"}));
-  EXPECT(has(toml_error("lr = 1\nlr = 2"), {"f.toml:2", "'lr' is given twice"}));
-  EXPECT(has(toml_error("lr"), {"f.toml:1", "key = value"}));
-  EXPECT(has(toml_error("lr = fast"), {"f.toml:1", "'fast' is not a number"}));
-  EXPECT(has(toml_error("lr = 1 2"), {"text after the value"}));
-  EXPECT(has(toml_error("arch = \"resnet20"), {"no closing quote"}));
-  EXPECT(has(toml_error("arch = \"a\\n\""), {"double quotes"}));
-  EXPECT(has(toml_error("milestones = [1, 2"), {"f.toml:1"}));
+  EXPECT(has(toml_error("lr = 1\nlr = 2"), {"f.toml:2", "redefine", "'lr'"}));
+  EXPECT(
+      has(toml_error("weight-decay = 1\nweight_decay = 2"), {"f.toml:2", "'weight-decay' is given twice"}));
+  EXPECT(has(toml_error("lr"), {"f.toml:1", "key-value pair"}));
+  EXPECT(has(toml_error("lr = fast"), {"f.toml:1", "texts stand in quotes"}));
+  EXPECT(has(toml_error("flip = true\nlr = 1 2"), {"f.toml:2"}));
+  EXPECT(has(toml_error("arch = \"resnet20"), {"f.toml:1", "string"}));
+  EXPECT(has(toml_error("milestones = [1, 2"), {"f.toml:1", "array"}));
+  EXPECT(has(toml_error("milestones = [[1], 2]"), {"f.toml:1", "list of lists"}));
+  EXPECT(has(toml_error("[lr]\nlow = 0.1"), {"f.toml:1", "'lr' is not a number"}));
+  EXPECT(has(toml_error("lr = 2020-01-01"), {"f.toml:1", "'lr' is not a number"}));
+  EXPECT(has(toml_error("\xff = 1"), {"f.toml:1", "utf-8"}));
   EXPECT(has(toml_error("epochs = 1.5"), {"epochs = 1.5 is not a whole number"}));
   EXPECT(has(toml_error("flip = 1"), {"neither true nor false"}));
 }
