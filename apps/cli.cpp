@@ -268,9 +268,8 @@ Command parse_command_line(const std::vector<std::string>& arguments) {
     if (arguments[0] == name) return parse({arguments.begin() + 1, arguments.end()});
     names.push_back(name);
   }
-  const std::string near = nearest(arguments[0], names);
   fail_usage("there is no command '{}'{}; `mbs` alone lists them", arguments[0],
-             near.empty() ? "" : "; the nearest is " + near);
+             nearest_hint(arguments[0], names));
 }
 
 }  // namespace mbs

@@ -79,9 +79,9 @@ class Parser {
       std::vector<std::string> known;
       for (const CLI::Option* option : app_.get_options())
         for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
-      const std::string flag = word.substr(0, word.find('=')), near = nearest(flag, known);
+      const std::string flag = word.substr(0, word.find('='));
       fail_usage("mbs {} has no option {}{}; `mbs {} --help` shows all", name_, flag,
-                 near.empty() ? "" : "; the nearest is " + near, name_);
+                 nearest_hint(flag, known), name_);
     }
     fail_usage("mbs {} does not know what to do with '{}'; `mbs {} --help` shows the options", name_,
                words.empty() ? "" : words.front(), name_);

@@ -138,8 +138,8 @@ void apply_settings(const Settings& settings, TrainOptions& options) {
                       [&](const OptionInfo& info, const auto&) { keys.push_back(option_key(info)); });
   for (const Setting& setting : settings) {
     if (std::find(keys.begin(), keys.end(), setting.key) == keys.end())
-      fail_usage("{}: there is no option '{}'; the nearest is '{}'", setting.where, setting.key,
-                 nearest(setting.key, keys));
+      fail_usage("{}: there is no option '{}'{}", setting.where, setting.key,
+                 nearest_hint(setting.key, keys));
     visit_train_options(options, [&](const OptionInfo& info, auto& field) {
       if (option_key(info) == setting.key) read_value(setting, field);
     });

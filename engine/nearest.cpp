@@ -28,4 +28,9 @@ std::string nearest(const std::string& word, const std::vector<std::string>& kno
   return best;
 }
 
+std::string nearest_hint(const std::string& word, const std::vector<std::string>& known) {
+  const std::string near = nearest(word, known);
+  return near.empty() ? "" : "; the nearest is " + near;
+}
+
 }  // namespace mbs

@@ -65,7 +65,8 @@ TEST_CASE("config: what is wrong is named with file and line") {
       apply_settings(parse_toml(text, "f.toml"), options);
     });
   };
-  EXPECT(has(toml_error("lr = 1\nepoch = 3"), {"usage", "f.toml:2", "'epoch'", "nearest is 'epochs'"}));
+  EXPECT(has(toml_error("lr = 1\nepoch = 3"), {"usage", "f.toml:2", "'epoch'", "nearest is epochs"}));
+  EXPECT(toml_error("qqqqqqqq = 1").ends_with("there is no option 'qqqqqqqq'"));
   EXPECT(has(toml_error("lr = 1\nlr = 2"), {"f.toml:2", "redefine", "'lr'"}));
   EXPECT(
       has(toml_error("weight-decay = 1\nweight_decay = 2"), {"f.toml:2", "'weight-decay' is given twice"}));

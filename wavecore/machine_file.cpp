@@ -71,8 +71,7 @@ struct Place {
     if (!json.is_object()) fail("{} must be an object", name());
     for (const auto& [key, value] : json.items()) {
       if (std::find(keys.begin(), keys.end(), key) != keys.end()) continue;
-      const std::string near = nearest(key, keys);
-      fail("{} has no key '{}'{}", name(), key, near.empty() ? "" : "; the nearest is '" + near + "'");
+      fail("{} has no key '{}'{}", name(), key, nearest_hint(key, keys));
     }
   }
   std::string text() const {
