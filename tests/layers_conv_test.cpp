@@ -136,6 +136,18 @@ void for_each_target(Body&& body) {
   }
 }
 
+/// What the reference makes of the inputs.
+struct Expected {
+  std::vector<double> y, dx, dw;
+};
+Expected by_definition(const ConvCase& c, int samples, const ConvInputs& in) {
+  const ConvShape& s = c.shape;
+  const real* bias = c.has_bias ? in.bias.data() : nullptr;
+  return {reference::conv_forward(s, samples, in.x.data(), in.w.data(), bias).values,
+          reference::conv_data_gradient(s, samples, in.dy.data(), in.w.data()).values,
+          reference::conv_weight_gradient(s, samples, in.x.data(), in.dy.data()).values};
+}
+
 }  // namespace
 
 TEST_CASE("convolution kernels compute what the definition says") {
@@ -145,13 +157,7 @@ TEST_CASE("convolution kernels compute what the definition says") {
     const int samples = s.in.elems() > 10000 ? 1 : 3;
     const ConvInputs in = make_inputs(c, samples);
     const int64_t k = s.taps() * s.in.c, dx_k = s.taps() * s.out.c, dw_k = samples * s.out.pixels();
-    const std::vector<double> y =
-        reference::conv_forward(s, samples, in.x.data(), in.w.data(), c.has_bias ? in.bias.data() : nullptr)
-            .values;
-    const std::vector<double> dx =
-        reference::conv_data_gradient(s, samples, in.dy.data(), in.w.data()).values;
-    const std::vector<double> dw =
-        reference::conv_weight_gradient(s, samples, in.x.data(), in.dy.data()).values;
+    const auto [y, dx, dw] = by_definition(c, samples, in);
     for_each_target([&](const char* target) {
       CAPTURE(target);
       for (const Named& set : kSets) {
@@ -172,13 +178,7 @@ TEST_CASE("Winograd kernels err by less than 1e-4 of the largest value") {
     REQUIRE(winograd_fits(s));
     const int samples = 3;
     const ConvInputs in = make_inputs(c, samples);
-    const std::vector<double> y =
-        reference::conv_forward(s, samples, in.x.data(), in.w.data(), c.has_bias ? in.bias.data() : nullptr)
-            .values;
-    const std::vector<double> dx =
-        reference::conv_data_gradient(s, samples, in.dy.data(), in.w.data()).values;
-    const std::vector<double> dw =
-        reference::conv_weight_gradient(s, samples, in.x.data(), in.dy.data()).values;
+    const auto [y, dx, dw] = by_definition(c, samples, in);
     for_each_target([&](const char* target) {
       CAPTURE(target);
       for (const Named& set : kWinogradSets) {
