@@ -218,17 +218,18 @@ pad = 4
 flip = true
 )"},
                                                            {"fast", R"(
-batch-size = 128
-lr = 0.2
+batch-size = 64
+lr = 0.1
 lr-schedule = "onecycle"
 epochs = 30
 momentum = 0.9
 nesterov = true
-weight-decay = 5e-4
-wd-norm = false
-label-smoothing = 0.2
+weight-decay = 2e-4
+wd-norm = true
+label-smoothing = 0
 aug = "standard"
-pad = 2
+pad = 4
+pad-mode = "reflect"
 flip = true
 )"},
                                                            {"demo", R"(
