@@ -34,7 +34,7 @@ LDFLAGS  := -fopenmp -pthread $(if $(SAN),-fsanitize=$(SAN)) -L$(BLAS_DIR) -Wl,-
 LDLIBS   := -lopenblas -lhwy -lfmt -lz
 
 LIB_SRC  := $(sort $(wildcard engine/*.cpp layers/*.cpp layers/*/*.cpp mbs/*.cpp wavecore/*.cpp datasets/*.cpp \
-            $(filter-out apps/main.cpp,$(wildcard apps/*.cpp))))
+            $(wildcard apps/*/*.cpp)))
 TEST_SRC := $(sort $(filter-out tests/peers/%,$(wildcard tests/*.cpp tests/*/*.cpp)))
 # Every processor, unless the user said otherwise.
 PARALLEL  = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
@@ -89,7 +89,7 @@ check-deps:  ## no folder includes what DESIGN forbids (docs/architecture.md), a
 	@tests/check_deps.sh
 
 SOURCES = $(wildcard engine/*.[ch]* layers/*.[ch]* layers/*/*.[ch]* mbs/*.[ch]* wavecore/*.[ch]* datasets/*.[ch]* \
-          apps/*.[ch]* tests/*.[ch]pp tests/*.h tests/*/*.[ch]pp tests/*/*.h)
+          apps/*.[ch]* apps/*/*.[ch]* tests/*.[ch]pp tests/*.h tests/*/*.[ch]pp tests/*/*.h)
 check-format:  ## the sources are formatted as .clang-format says
 	@clang-format --dry-run -Werror $(SOURCES)
 

@@ -6,8 +6,8 @@
 #include <exception>
 #include <new>
 
-#include "apps/cli.h"
-#include "apps/commands.h"
+#include "apps/commands/cli.h"
+#include "apps/commands/commands.h"
 #include "engine/check.h"
 #include "engine/gemm.h"
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "datasets/dataset.h"
-#include "datasets/normalization.h"
+#include "datasets/pixel_normalization.h"
 
 namespace mbs {
 

@@ -14,7 +14,7 @@
 
 #include "datasets/augment.h"
 #include "datasets/dataset.h"
-#include "datasets/normalization.h"
+#include "datasets/pixel_normalization.h"
 #include "engine/real.h"
 
 namespace mbs {

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "layers/normalization.h"
+#include "layers/norm_layer.h"
 #include "layers/registry.h"
 
 namespace mbs {

@@ -3,7 +3,7 @@
 // with.
 
 #include "engine/check.h"
-#include "layers/normalization.h"
+#include "layers/norm_layer.h"
 #include "layers/registry.h"
 #include "layers/shapes.h"
 

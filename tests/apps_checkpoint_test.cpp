@@ -9,11 +9,11 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "apps/atomic_file.h"
-#include "apps/checkpoint.h"
-#include "apps/child_process.h"
-#include "apps/config.h"
-#include "apps/hash.h"
+#include "apps/options/settings.h"
+#include "apps/system/atomic_file.h"
+#include "apps/system/child_process.h"
+#include "apps/system/hash.h"
+#include "apps/training/checkpoint.h"
 #include "engine/check.h"
 #include "engine/optimizer.h"
 #include "layers/fusion.h"

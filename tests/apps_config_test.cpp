@@ -1,7 +1,7 @@
 // Options, config files, recipes and the command line.
-#include "apps/cli.h"
-#include "apps/config.h"
-#include "apps/table.h"
+#include "apps/commands/cli.h"
+#include "apps/options/settings.h"
+#include "apps/report/number_text.h"
 #include "engine/check.h"
 #include "engine/nearest.h"
 #include "tests/doctest.h"

@@ -4,8 +4,8 @@
 #include <numeric>
 #include <vector>
 
-#include "apps/evaluator.h"
-#include "datasets/normalization.h"
+#include "apps/training/evaluator.h"
+#include "datasets/pixel_normalization.h"
 #include "engine/optimizer.h"
 #include "layers/zoo/zoo.h"
 #include "tests/doctest.h"

@@ -4,7 +4,7 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
-#include "apps/cli.h"
+#include "apps/commands/cli.h"
 #include "tests/doctest.h"
 #include "tests/helpers.h"
 

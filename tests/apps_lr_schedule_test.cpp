@@ -1,8 +1,8 @@
-// Learning rates against the formulas of apps/lr_schedule.h, and against numbers of PyTorch.
+// Learning rates against the formulas of apps/training/lr_schedule.h, and against numbers of PyTorch.
 #include <cmath>
 #include <numbers>
 
-#include "apps/lr_schedule.h"
+#include "apps/training/lr_schedule.h"
 #include "engine/check.h"
 #include "tests/doctest.h"
 

@@ -2,7 +2,7 @@
 // which `make run-tests` sets.
 #include <nlohmann/json.hpp>
 
-#include "apps/comparison.h"
+#include "apps/training/lockstep.h"
 #include "tests/doctest.h"
 #include "tests/helpers.h"
 #include "tests/program.h"

@@ -1,11 +1,11 @@
 // `mbs simulate` and `mbs paper`: arguments, rows, tables, and what must hold of their figures.
 #include <nlohmann/json.hpp>
 
-#include "apps/cli.h"
-#include "apps/data_table.h"
-#include "apps/paper_tables.h"
-#include "apps/simulation.h"
-#include "apps/step_table.h"
+#include "apps/commands/cli.h"
+#include "apps/model/modelled_step.h"
+#include "apps/model/paper_tables.h"
+#include "apps/model/step_table.h"
+#include "apps/report/table.h"
 #include "tests/doctest.h"
 #include "tests/helpers.h"
 #include "tests/mbs_networks.h"

@@ -2,8 +2,8 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
-#include "apps/tuned_plans.h"
-#include "apps/tuning.h"
+#include "apps/measure/plan_race.h"
+#include "apps/resolve/plan_store.h"
 #include "tests/doctest.h"
 #include "tests/helpers.h"
 #include "tests/program.h"

@@ -1,7 +1,7 @@
 // Downloading from file:// addresses and from a curl that fails; checking data sets.
 #include <cstdlib>
 
-#include "datasets/check.h"
+#include "datasets/dataset_report.h"
 #include "datasets/download.h"
 #include "datasets/process.h"
 #include "tests/doctest.h"

@@ -5,7 +5,7 @@
 #include <numeric>
 
 #include "datasets/file_reader.h"
-#include "datasets/normalization.h"
+#include "datasets/pixel_normalization.h"
 #include "datasets/readers.h"
 #include "tests/doctest.h"
 #include "tests/helpers.h"

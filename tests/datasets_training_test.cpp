@@ -7,7 +7,7 @@
 #include <set>
 
 #include "datasets/loader.h"
-#include "datasets/normalization.h"
+#include "datasets/pixel_normalization.h"
 #include "datasets/split.h"
 #include "tests/doctest.h"
 #include "tests/helpers.h"

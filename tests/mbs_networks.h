@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/experiment.h"
+#include "apps/training/experiment.h"
 #include "engine/check.h"
 #include "engine/program.h"
 #include "layers/zoo/zoo.h"

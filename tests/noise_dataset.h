@@ -5,7 +5,7 @@
 
 #include "datasets/augment.h"
 #include "datasets/dataset.h"
-#include "datasets/normalization.h"
+#include "datasets/pixel_normalization.h"
 #include "tests/helpers.h"
 
 namespace mbs {

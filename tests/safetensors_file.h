@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/safetensors.h"
+#include "apps/training/safetensors.h"
 #include "tests/helpers.h"
 
 namespace mbs {

@@ -12,9 +12,9 @@
 #include <cstdlib>
 #include <vector>
 
-#include "apps/child_process.h"
-#include "apps/median.h"
-#include "apps/progress.h"
+#include "apps/system/child_process.h"
+#include "apps/measure/median.h"
+#include "apps/report/progress.h"
 
 namespace {
 

@@ -16,8 +16,8 @@
 #include <optional>
 #include <unordered_map>
 
-#include "apps/median.h"
-#include "apps/timing.h"
+#include "apps/measure/median.h"
+#include "apps/measure/repetition.h"
 #include "engine/check.h"
 #include "engine/spec.h"
 #include "layers/shapes.h"
