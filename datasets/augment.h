@@ -6,6 +6,7 @@
 
 #include "datasets/dataset.h"
 #include "datasets/pixel_normalization.h"
+#include "engine/words.h"
 
 namespace mbs {
 
@@ -14,6 +15,7 @@ enum class PadMode : uint8_t {
   black,    ///< nothing
   reflect,  ///< the image mirrored at its outermost pixels, which are not repeated
 };
+constexpr auto words_of(PadMode) { return EnumWords{"padding mode", "black", "reflect"}; }
 
 /// The random changes of a training image. The default is the usual one for CIFAR (He et al. 2015,
 /// section 4.2).

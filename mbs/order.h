@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/words.h"
+
 namespace mbs {
 
 /// The orders of a training step.
@@ -17,12 +19,9 @@ enum class Order : uint8_t {
   mbs_r,   ///< mbs2 that stores no value which cheap layers can make again; grouped optimally
 };
 
-/// "baseline", "il", "mbs-fs", "mbs1", "mbs2", "mbs-r".
-const char* order_name(Order);
-/// All names, in the order of the enum.
-std::vector<std::string> order_names();
-/// Error (usage): not the name of an order; lists them.
-Order parse_order(const std::string& name);
+constexpr auto words_of(Order) {
+  return EnumWords{"order", "baseline", "il", "mbs-fs", "mbs1", "mbs2", "mbs-r"};
+}
 
 /// How the blocks of mbs1 and mbs2 are grouped.
 enum class Grouping : uint8_t {
@@ -30,10 +29,7 @@ enum class Grouping : uint8_t {
   optimal,  ///< the least traffic of all contiguous groupings and treatments, by a dynamic programme
 };
 
-/// "greedy" or "optimal".
-const char* grouping_name(Grouping);
-/// Error (usage): not the name of a grouping; lists them.
-Grouping parse_grouping(const std::string& name);
+constexpr auto words_of(Grouping) { return EnumWords{"grouping", "greedy", "optimal"}; }
 
 /// How a group runs.
 enum class Treatment : uint8_t {

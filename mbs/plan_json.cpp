@@ -69,8 +69,7 @@ constexpr int64_t kMaxBytes = std::numeric_limits<int64_t>::max();
 
 Order read_order(const Field& field) {
   const std::string name = field.text();
-  for (size_t i = 0; i < order_names().size(); ++i)
-    if (order_names()[i] == name) return static_cast<Order>(i);
+  if (const auto order = find_word<Order>(name)) return *order;
   fail("plan: '{}' is '{}', which is no order", field.path, name);
 }
 
@@ -161,7 +160,7 @@ Json traffic_to_json(const Traffic& traffic) {
 Json plan_to_json(const Network& network, const Plan& plan) {
   Json json;
   json["network"] = plan.network;
-  json["order"] = order_name(plan.order);
+  json["order"] = word_of(plan.order);
   json["batch_size"] = plan.schedule.batch;
   json["buffer_bytes"] = plan.buffer_bytes;
   json["accounting"] = plan.rules.name;

@@ -28,7 +28,7 @@ int64_t block_weight_bytes(const Network& network, int first, int last, int bits
   fail(
       "order {}: block '{}' of {} needs {} bytes on chip for one sample, but the buffer has {} bytes; the "
       "smallest buffer that works for this network is {} bytes (--buffer {}KiB)",
-      order_name(options.order), network.blocks()[static_cast<size_t>(block)].name, network.name(),
+      word_of(options.order), network.blocks()[static_cast<size_t>(block)].name, network.name(),
       footprints[static_cast<size_t>(block)], options.buffer_bytes, largest, (largest + 1023) / 1024);
 }
 
@@ -150,11 +150,11 @@ Plan Planner::assemble(const std::vector<GroupChoice>& choices, int limit) const
       continue;
     for (int b = choices[g].first_block; b <= last; ++b)
       if (!sizes_.fits(treatment, b, b)) refuse(network_, options_, treatment, b);
-    fail("order {}: blocks {} to {} do not fit the buffer as one group", order_name(options_.order),
+    fail("order {}: blocks {} to {} do not fit the buffer as one group", word_of(options_.order),
          choices[g].first_block, last);
   }
   plan.spilled = spilled_blocks(network_, options_);
-  plan.schedule = {order_name(options_.order), options_.batch, {}};
+  plan.schedule = {word_of(options_.order), options_.batch, {}};
   std::vector<Pass>& passes = plan.schedule.passes;
   for (const Group& group : plan.groups) {
     const std::vector<Pass> of_group = forward_passes(group);

@@ -80,7 +80,7 @@ const ProfileRow& row_of(const Profile& profile, const std::string& part, const 
 TEST_CASE("profile: operations are those of the network, counted from events, products and shapes") {
   const Network network = resnet8();
   for (const Order order : {Order::baseline, Order::mbs2, Order::mbs_r}) {
-    const std::string name = order_name(order);
+    const std::string name = word_of(order);
     CAPTURE(name);
     const Profile profile = observed(network, order, 2, 2, 2);
     const double step = 2.0 * 6 * static_cast<double>(macs_by_shapes(network));  // 6 samples

@@ -3,7 +3,7 @@
 #include "apps/options/settings.h"
 #include "apps/report/number_text.h"
 #include "engine/check.h"
-#include "engine/nearest.h"
+#include "engine/words.h"
 #include "tests/doctest.h"
 #include "tests/helpers.h"
 

@@ -115,7 +115,7 @@ TEST_CASE("ResNet-20 has the same weights after 20 steps in every order, at any 
   EXPECT(!same_bits(expected, initial_params(network, kSeed)));
 
   for (Order order : {Order::mbs_fs, Order::mbs1, Order::mbs2, Order::mbs_r}) {
-    CAPTURE(order_name(order));
+    CAPTURE(word_of(order));
     const Schedule schedule = planned(network, order);
     EXPECT(schedule.passes.front().sub_batch < kCoreBatch);  // it does split
     EXPECT(same_bits(expected, train(network, schedule)));

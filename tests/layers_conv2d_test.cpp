@@ -77,9 +77,6 @@ TEST_CASE("the kernel set is a setting of the process") {
   const ConvShape wide = make_case("conv2d out=3 kernel=1", {2, 2, 1024}).shape;
   EXPECT((choose_conv_kernels(wide).forward.run == kDirectConv.forward.run));
   EXPECT((choose_conv_kernels(wide).weight_gradient.run == kGemmConv.weight_gradient.run));
-  for (const KernelSet set : {KernelSet::automatic, KernelSet::direct, KernelSet::winograd, KernelSet::gemm})
-    EXPECT(parse_kernel_set(to_string(set)) == set);
-  DOCTEST_CHECK_THROWS_AS(parse_kernel_set("fast"), Error);
 }
 
 }  // namespace mbs

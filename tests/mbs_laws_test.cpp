@@ -191,9 +191,9 @@ TEST_CASE("three witnesses agree for random networks, and no pass overfills the 
     const Network net = random_network(seed);
     Dice dice(seed);
     CAPTURE(seed);
-    for (const std::string& order : order_names()) {
+    for (const std::string& order : all_words<Order>()) {
       CAPTURE(order);
-      const Plan p = plan(net, parse_order(order), 1 + dice.below(19), random_buffer(net, dice),
+      const Plan p = plan(net, parse_word<Order>(order), 1 + dice.below(19), random_buffer(net, dice),
                           dice.one_in(2) ? Grouping::greedy : Grouping::optimal);
       EXPECT(p.predicted == counted_traffic(net, p.schedule, kRules));
       EXPECT(p.predicted == replayed_traffic(net, p.schedule, kRules));
@@ -213,8 +213,9 @@ TEST_CASE("bytes of classes and directions add up to the total") {
   for (uint64_t seed = 0; seed < 20; ++seed) {
     const Network net = random_network(seed);
     Dice dice(seed);
-    for (const std::string& order : order_names()) {
-      const Traffic t = plan(net, parse_order(order), 1 + dice.below(19), random_buffer(net, dice)).predicted;
+    for (const std::string& order : all_words<Order>()) {
+      const Traffic t =
+          plan(net, parse_word<Order>(order), 1 + dice.below(19), random_buffer(net, dice)).predicted;
       int64_t by_class = 0, by_direction = 0;
       for (size_t c = 0; c < kTrafficClasses; ++c) {
         by_class += t.class_bytes(static_cast<TrafficClass>(c));
@@ -233,10 +234,10 @@ TEST_CASE("what crosses a boundary moves at least once, and what stays in a grou
     const Network net = random_network(seed);
     Dice dice(seed);
     CAPTURE(seed);
-    for (const std::string& order : order_names()) {
+    for (const std::string& order : all_words<Order>()) {
       CAPTURE(order);
       expect_unique_bytes(
-          net, plan(net, parse_order(order), 1 + dice.below(9), random_buffer(net, dice)).schedule);
+          net, plan(net, parse_word<Order>(order), 1 + dice.below(9), random_buffer(net, dice)).schedule);
     }
     expect_unique_bytes(net, random_schedule(net, 5, seed));
   }
@@ -266,7 +267,7 @@ TEST_CASE("a larger buffer never makes an optimal plan worse") {
     for (int i = 0; i < 6; ++i) buffers.push_back(random_buffer(net, dice));
     std::sort(buffers.begin(), buffers.end());
     for (const Order order : {Order::il, Order::mbs1, Order::mbs2, Order::mbs_r}) {
-      CAPTURE(std::string(order_name(order)));
+      CAPTURE(std::string(word_of(order)));
       int64_t before = std::numeric_limits<int64_t>::max();
       for (const int64_t buffer : buffers) {
         const int64_t now = plan(net, order, batch, buffer).predicted.total_bytes();

@@ -29,9 +29,9 @@ bool has(const std::string& text, const std::string& part) { return text.find(pa
 
 TEST_CASE("a plan written as JSON is read back the same") {
   const Network net = zoo_network("resnet8");
-  for (const std::string& name : order_names()) {
+  for (const std::string& name : all_words<Order>()) {
     CAPTURE(name);
-    const Plan plan = example(net, parse_order(name));
+    const Plan plan = example(net, parse_word<Order>(name));
     const Json json = plan_to_json(net, plan);
     EXPECT(plan_from_json(net, json.dump(2)) == plan);
     EXPECT(json["network"] == "resnet8");

@@ -21,10 +21,10 @@ PlanOptions options(Order order, int batch, int64_t buffer_bytes, const std::str
 }  // namespace
 
 TEST_CASE("orders have names") {
-  for (const std::string& name : order_names()) EXPECT(order_name(parse_order(name)) == name);
-  const std::string message = error_of([] { parse_order("mbs3"); });
+  for (const std::string& name : all_words<Order>()) EXPECT(word_of(parse_word<Order>(name)) == name);
+  const std::string message = error_of([] { parse_word<Order>("mbs3"); });
   EXPECT(has(message, "mbs3"));
-  for (const std::string& name : order_names()) EXPECT(has(message, name));
+  for (const std::string& name : all_words<Order>()) EXPECT(has(message, name));
   EXPECT(has(error_of([] { traffic_rules("exact"); }), "paper, conservative, fused"));
 }
 
@@ -62,9 +62,9 @@ TEST_CASE("an accounting is a preset with switches") {
 TEST_CASE("a plan's groups cover the blocks, fit the buffer and are as large as they can be") {
   const Network net = zoo_network("resnet50");
   const int batch = 32;
-  for (const std::string& name : order_names()) {
+  for (const std::string& name : all_words<Order>()) {
     CAPTURE(name);
-    const Plan plan = make_plan(net, options(parse_order(name), batch, 10 * kMiB, "conservative"));
+    const Plan plan = make_plan(net, options(parse_word<Order>(name), batch, 10 * kMiB, "conservative"));
     EXPECT(plan.schedule.order == name);
     EXPECT(plan.schedule.batch == batch);
     int next = 0;
@@ -130,7 +130,7 @@ TEST_CASE("a block that does not fit spills where that is allowed, and is report
   for (const Order order : {Order::mbs_fs, Order::mbs1, Order::mbs2}) {
     o.order = order;
     const Plan plan = make_plan(net, o);
-    CAPTURE(std::string(order_name(order)));
+    CAPTURE(std::string(word_of(order)));
     EXPECT(!plan.spilled.empty());
     EXPECT(plan.spilled.size() < net.blocks().size());
     for (const Group& g : plan.groups) {
@@ -150,17 +150,18 @@ TEST_CASE("a block that does not fit spills where that is allowed, and is report
 
 TEST_CASE("extreme sizes of batch and buffer") {
   const Network net = zoo_network("resnet8");
-  for (const std::string& name : order_names()) {
+  for (const std::string& name : all_words<Order>()) {
     CAPTURE(name);
-    const Plan one = make_plan(net, options(parse_order(name), 1, 10 * kMiB));
+    const Plan one = make_plan(net, options(parse_word<Order>(name), 1, 10 * kMiB));
     for (const Group& g : one.groups) EXPECT((g.sub_batch == 1 && g.iterations == 1));
-    const Plan roomy = make_plan(net, options(parse_order(name), 37, int64_t{1} << 60));
+    const Plan roomy = make_plan(net, options(parse_word<Order>(name), 37, int64_t{1} << 60));
     for (const Group& g : roomy.groups) EXPECT((g.sub_batch == 37 && g.iterations == 1));
-    const Plan large = make_plan(net, options(parse_order(name), kMaxBatch, 10 * kMiB));
+    const Plan large = make_plan(net, options(parse_word<Order>(name), kMaxBatch, 10 * kMiB));
     EXPECT(large.predicted.total_bytes() > 0);
-    EXPECT(has(error_of([&] { make_plan(net, options(parse_order(name), 0, kMiB)); }), "batch"));
-    EXPECT(has(error_of([&] { make_plan(net, options(parse_order(name), kMaxBatch + 1, kMiB)); }), "batch"));
-    EXPECT(has(error_of([&] { make_plan(net, options(parse_order(name), 1, 0)); }), "buffer"));
+    EXPECT(has(error_of([&] { make_plan(net, options(parse_word<Order>(name), 0, kMiB)); }), "batch"));
+    EXPECT(has(error_of([&] { make_plan(net, options(parse_word<Order>(name), kMaxBatch + 1, kMiB)); }),
+               "batch"));
+    EXPECT(has(error_of([&] { make_plan(net, options(parse_word<Order>(name), 1, 0)); }), "buffer"));
   }
 }
 

@@ -211,13 +211,13 @@ TEST_CASE("predicted and counted traffic agree for every order, network, buffer 
     const Network net = zoo_network(c.arch, c.shortcut);
     for (int64_t buffer : c.buffers) {
       for (int batch : c.batches) {
-        for (const std::string& order : order_names()) {
+        for (const std::string& order : all_words<Order>()) {
           CAPTURE(c.arch);
           CAPTURE(buffer);
           CAPTURE(batch);
           CAPTURE(order);
           const TrafficRules rules = traffic_rules(batch % 2 == 0 ? "paper" : "conservative");
-          const Plan plan = make_plan(net, {parse_order(order), batch, buffer, rules});
+          const Plan plan = make_plan(net, {parse_word<Order>(order), batch, buffer, rules});
           EXPECT(traffic(net, plan.schedule, rules) == plan.predicted);
         }
       }

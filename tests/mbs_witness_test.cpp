@@ -90,8 +90,8 @@ std::strong_ordering compare_schedules(const Job& a, const Job& b) {
 std::vector<Job> all_jobs(const std::vector<Network>& networks, const TrafficRules& rules) {
   std::vector<Job> jobs;
   for (const Network& net : networks) {
-    for (const std::string& name : order_names()) {
-      const Order order = parse_order(name);
+    for (const std::string& name : all_words<Order>()) {
+      const Order order = parse_word<Order>(name);
       for (const Grouping grouping : {Grouping::greedy, Grouping::optimal}) {
         // Other orders have nothing to choose, or (mbs-r) choose the best anyway.
         if (grouping == Grouping::optimal && order != Order::mbs1 && order != Order::mbs2) continue;
@@ -204,7 +204,7 @@ TEST_CASE(
       const bool same = !job.repeated || job.plan.predicted == jobs[i - 1].plan.predicted;
       if (same && job.faults.empty()) continue;
       EXPECT_MESSAGE(false, job.network->name(), ", ", accounting, ", ",
-                     std::string(order_name(job.options.order)), ", batch ", job.options.batch, ", ",
+                     std::string(word_of(job.options.order)), ", batch ", job.options.batch, ", ",
                      job.options.buffer_bytes / kMiB, " MiB:\n", job.faults,
                      std::string(same ? "" : "another prediction for the same schedule"));
     }
@@ -300,8 +300,8 @@ TEST_CASE("what the model believes must be true") {
 
 TEST_CASE("every lost event is noticed by the model") {
   for (const Network& net : {zoo_network("resnet8"), inception_like()}) {
-    for (const std::string& order : order_names()) {
-      const Plan plan = make_plan(net, {parse_order(order), 2, kMiB, traffic_rules("paper")});
+    for (const std::string& order : all_words<Order>()) {
+      const Plan plan = make_plan(net, {parse_word<Order>(order), 2, kMiB, traffic_rules("paper")});
       int events = 1;
       for (int lost = 0; lost < events; ++lost) {
         int seen = 0;

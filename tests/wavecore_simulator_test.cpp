@@ -297,6 +297,6 @@ TEST_CASE("after a reset nothing has been done") {
 }
 
 TEST_CASE("an overlap rule that does not exist is refused with those that do") {
-  EXPECT(parse_overlap("step") == Overlap::step);
-  EXPECT(has(error_of([] { parse_overlap("all"); }), {"usage", "'all'", "layer, step and none"}));
+  EXPECT(parse_word<Overlap>("step") == Overlap::step);
+  EXPECT(has(error_of([] { parse_word<Overlap>("all"); }), {"usage", "'all'", "layer, step, none"}));
 }

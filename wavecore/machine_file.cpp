@@ -7,7 +7,7 @@
 #include <variant>
 
 #include "engine/check.h"
-#include "engine/nearest.h"
+#include "engine/words.h"
 #include "wavecore/machine.h"
 #include "wavecore/presets.h"
 

@@ -7,7 +7,6 @@
 namespace mbs {
 namespace {
 
-constexpr std::array<const char*, 3> kOverlapNames = {"layer", "step", "none"};
 constexpr double kJoulesPerPj = 1e-12;
 
 bool is_feature(const Operand& o) { return o.role == Role::feature || o.role == Role::gradient; }
@@ -139,16 +138,6 @@ void Simulator::reset() {
   accountant_.reset();
   layers_.clear();
   index_ = {};
-}
-
-std::vector<std::string> overlap_names() { return {kOverlapNames.begin(), kOverlapNames.end()}; }
-
-Overlap parse_overlap(const std::string& name) {
-  const auto found = std::find(kOverlapNames.begin(), kOverlapNames.end(), name);
-  if (found == kOverlapNames.end())
-    fail_usage("unknown overlap rule '{}'; there are {}, {} and {}", name, kOverlapNames[0], kOverlapNames[1],
-               kOverlapNames[2]);
-  return static_cast<Overlap>(found - kOverlapNames.begin());
 }
 
 double PartSeconds::longest() const { return std::max({array, vector, dram}); }

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/event.h"
+#include "engine/words.h"
 #include "wavecore/accountant.h"
 #include "wavecore/machine.h"
 
@@ -73,14 +74,11 @@ enum class Overlap : uint8_t {
   step,   ///< all of the step: no order of work beats it
   none,   ///< nothing
 };
-std::vector<std::string> overlap_names();
-/// Error (usage): not the name of an overlap rule; lists them.
-Overlap parse_overlap(const std::string& name);
+constexpr auto words_of(Overlap) { return EnumWords{"overlap rule", "layer", "step", "none"}; }
 
 /// What sets the pace.
 enum class Bound : uint8_t { array, vector, dram };
-inline constexpr size_t kBounds = 3;
-inline constexpr std::array<const char*, kBounds> kBoundNames = {"array", "vector", "DRAM"};
+constexpr auto words_of(Bound) { return EnumWords{"bound", "array", "vector", "DRAM"}; }
 
 /// Seconds that each part of the machine is at work.
 struct PartSeconds {

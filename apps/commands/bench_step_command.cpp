@@ -56,7 +56,7 @@ DataTable step_table(const StepBench& bench) {
                           static_cast<int64_t>(o.times.seconds.size()), e.batch_size / seconds, seconds,
                           o.best_seconds_per_step(), flops * 1e-9, flops / bench.peak_flops,
                           o.times.peak_rss_bytes, o.times.planned_bytes});
-    if (!o.times.buffer_note.empty() && parse_order(o.order) != Order::baseline)
+    if (!o.times.buffer_note.empty() && parse_word<Order>(o.order) != Order::baseline)
       table.notes.push_back(fmt::format("{}: {}", o.order, o.times.buffer_note));
   }
   return table;

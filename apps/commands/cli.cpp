@@ -4,7 +4,7 @@
 #include "apps/options/settings.h"
 #include "apps/training/run_folder.h"
 #include "engine/check.h"
-#include "engine/nearest.h"
+#include "engine/words.h"
 
 namespace mbs {
 namespace {

@@ -17,8 +17,8 @@ Scenario scenario_of(const PaperOptions& options) {
   Scenario scenario;
   scenario.machine = load_machine(options.machine);
   scenario.rules = traffic_rules(options.accounting);
-  scenario.grouping = parse_grouping(options.grouping);
-  scenario.overlap = parse_overlap(options.overlap);
+  scenario.grouping = parse_word<Grouping>(options.grouping);
+  scenario.overlap = parse_word<Overlap>(options.overlap);
   return scenario;
 }
 

@@ -30,7 +30,7 @@ Table csv_table(const Network& network, const Plan& plan) {
 
 int run_plan(const PlanCliOptions& options) {
   PlanChoice choice = plan_choice(options.buffer, rules_of(options.accounting, options.fusion));
-  choice.grouping = parse_grouping(options.grouping);
+  choice.grouping = parse_word<Grouping>(options.grouping);
   choice.recompute = parse_recompute(options.recompute);
   const Network network = as_counted(published_network(options), choice.rules);
   const Plan plan = plan_share(network, options.order, options.batch_size, options.cores, choice);
@@ -44,7 +44,7 @@ int run_plan(const PlanCliOptions& options) {
   }
   const std::string share =
       options.cores > 1 ? fmt::format(" (a core's share of {})", options.batch_size) : "";
-  fmt::print("{}, {}, {} samples{}, buffer {}, {} counting\n", network.name(), order_name(plan.order),
+  fmt::print("{}, {}, {} samples{}, buffer {}, {} counting\n", network.name(), word_of(plan.order),
              plan.schedule.batch, share, binary_bytes(plan.buffer_bytes), plan.rules.name);
   if (!choice.note.empty()) fmt::print("{}\n", choice.note);
   fmt::print("\n{}\nDRAM bytes of a training step, predicted: {}\n", group_table(network, plan),

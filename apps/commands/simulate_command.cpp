@@ -51,9 +51,9 @@ Request resolve(const SimulateOptions& options) {
   scenario.machine = load_machine(options.machine);
   if (options.chip_cores > 0) scenario.machine.chip_cores = options.chip_cores;
   scenario.rules = traffic_rules(options.accounting);
-  scenario.grouping = parse_grouping(options.grouping);
+  scenario.grouping = parse_word<Grouping>(options.grouping);
   scenario.recompute = parse_recompute(options.recompute);
-  scenario.overlap = parse_overlap(options.overlap);
+  scenario.overlap = parse_word<Overlap>(options.overlap);
   for (const std::string& buffer : options.buffers) request.buffers.push_back(parse_bytes(buffer));
   if (request.buffers.empty()) request.buffers.push_back(scenario.machine.global_buffer_bytes);
   for (const std::string& memory : options.memories) request.memories.push_back(memory_preset(memory));

@@ -125,7 +125,7 @@ SeedResult summarize(const TrainOptions& options, const Experiment& e, Trainer& 
     display.line(
         fmt::format("model     {:.3f} ms and {:.4f} J a step on {} with {} cores and {}, bound by {}",
                     modelled.seconds * 1e3, modelled.energy.total(), e.machine.name, e.machine.chip_cores,
-                    e.machine.memory.name, kBoundNames[static_cast<size_t>(modelled.bound())]));
+                    e.machine.memory.name, word_of(modelled.bound())));
   }
   display.line(fmt::format("files     {}", folder));
   loop.log(log.dump());

@@ -24,7 +24,7 @@ Table table_of(const std::vector<Candidate>& candidates, int batch) {
   Table table{{"order", "grouping", "buffer", "sub-batches", "s/step", "images/s", "peak memory", ""}, {}};
   for (const Candidate& c : candidates) {
     const bool planned = c.order != "baseline";
-    table.rows.push_back({c.order, planned ? grouping_name(c.choice.grouping) : "-",
+    table.rows.push_back({c.order, planned ? word_of(c.choice.grouping) : "-",
                           planned ? binary_bytes(c.plan.buffer_bytes) : "-", joined(sub_batches(c.plan), " "),
                           fmt::format("{:.4f}", c.seconds_per_step()),
                           fmt::format("{:.1f}", batch / c.seconds_per_step()), binary_bytes(c.peak_rss_bytes),
@@ -38,7 +38,7 @@ Table csv_of(const std::vector<Candidate>& candidates, int batch) {
                "images_per_second", "peak_rss_bytes", "outcome"},
               {}};
   for (const Candidate& c : candidates)
-    table.rows.push_back({c.order, grouping_name(c.choice.grouping), std::to_string(c.plan.buffer_bytes),
+    table.rows.push_back({c.order, word_of(c.choice.grouping), std::to_string(c.plan.buffer_bytes),
                           std::to_string(c.plan.groups.size()), joined(sub_batches(c.plan), " "),
                           std::to_string(c.steps), fmt::format("{:.6f}", c.seconds_per_step()),
                           fmt::format("{:.3f}", batch / c.seconds_per_step()),
@@ -57,7 +57,7 @@ Json json_of(const std::vector<Candidate>& candidates, const ExperimentOptions& 
             {"plans", Json::array()}};
   for (const Candidate& c : candidates)
     json["plans"].push_back({{"order", c.order},
-                             {"grouping", grouping_name(c.choice.grouping)},
+                             {"grouping", word_of(c.choice.grouping)},
                              {"buffer_bytes", c.plan.buffer_bytes},
                              {"sub_batches", sub_batches(c.plan)},
                              {"steps", c.steps},
@@ -114,7 +114,7 @@ int run_tune(const TuneOptions& given) {
     if (c.best)
       fmt::print("{}: {:.2f} times as fast as baseline in {}, {} grouping\n", c.order,
                  baseline / c.seconds_per_step(), binary_bytes(c.plan.buffer_bytes),
-                 grouping_name(c.choice.grouping));
+                 word_of(c.choice.grouping));
   fmt::print("{}\n", kept_in(path));
   return 0;
 }

@@ -17,7 +17,7 @@ namespace {
 void check_orders(const BenchStepOptions& options) {
   if (options.orders.empty()) fail_usage("--orders names no order");
   for (const std::string& order : options.orders) {
-    if (parse_order(order) == Order::baseline || options.experiment.norm != "bn") continue;
+    if (parse_word<Order>(order) == Order::baseline || options.experiment.norm != "bn") continue;
     fail_usage(
         "--norm bn: batch norm couples the samples of a batch, which order {} would split; give --orders "
         "baseline, or --norm gn",

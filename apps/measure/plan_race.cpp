@@ -75,7 +75,7 @@ std::vector<Candidate> make_candidates(const TuneOptions& options) {
   for (const std::string& order : options.orders) {
     if (order == "baseline") continue;
     for (const std::string& grouping : options.groupings) {
-      choice.grouping = parse_grouping(grouping);
+      choice.grouping = parse_word<Grouping>(grouping);
       for (const int64_t bytes : buffers) {
         choice.buffer_bytes = bytes;
         add(order);
@@ -95,11 +95,10 @@ void measure(std::vector<Candidate>& candidates, const TuneOptions& options, Dis
     watch.restart();
     for (size_t i = 0; i < racing.size(); ++i) {
       const double share = static_cast<double>(i) / static_cast<double>(racing.size());
-      display.status(
-          share, fmt::format("round {}/{}", round, options.rounds),
-          fmt::format("{} in {}, {}  ETA of the round {}", racing[i]->order,
-                      binary_bytes(racing[i]->plan.buffer_bytes), grouping_name(racing[i]->choice.grouping),
-                      time_left(share, watch.seconds())));
+      display.status(share, fmt::format("round {}/{}", round, options.rounds),
+                     fmt::format("{} in {}, {}  ETA of the round {}", racing[i]->order,
+                                 binary_bytes(racing[i]->plan.buffer_bytes),
+                                 word_of(racing[i]->choice.grouping), time_left(share, watch.seconds())));
       measure_once(*racing[i], options);
       if (i == 1 && display.mode() == Display::Mode::plain)
         display.row(fmt::format("round {} of {}: {} plans, about {}", round, options.rounds, racing.size(),

@@ -63,7 +63,7 @@ Network published_network(const std::string& name, const TrafficRules& rules) {
 
 Plan plan_step(const Network& network, const Configuration& configuration, const Scenario& scenario) {
   PlanOptions options;
-  options.order = parse_order(configuration.order);
+  options.order = parse_word<Order>(configuration.order);
   options.batch = scenario.batch_per_core;
   options.buffer_bytes = scenario.machine.global_buffer_bytes;
   options.rules = scenario.rules;
@@ -145,7 +145,7 @@ nlohmann::ordered_json step_to_json(const Network& network, const SimulatedStep&
   nlohmann::ordered_json row;
   row["network"] = network.name();
   row["configuration"] = configuration.name;
-  row["order"] = order_name(plan.order);
+  row["order"] = word_of(plan.order);
   row["accounting"] = scenario.rules.name;
   row["batch_per_core"] = scenario.batch_per_core;
   row["chip_cores"] = scenario.machine.chip_cores;
@@ -153,7 +153,7 @@ nlohmann::ordered_json step_to_json(const Network& network, const SimulatedStep&
   row["machine"] = scenario.machine.name;
   row["memory"] = scenario.machine.memory.name;
   row["grouping"] = scenario.grouping == Grouping::optimal ? "optimal" : "greedy";
-  row["overlap"] = overlap_names()[static_cast<size_t>(scenario.overlap)];
+  row["overlap"] = word_of(scenario.overlap);
   row["dram_read_bytes"] = sum(traffic.read_bytes);
   row["dram_write_bytes"] = sum(traffic.write_bytes);
   row["dram_bytes"] = traffic.total_bytes();
@@ -165,7 +165,7 @@ nlohmann::ordered_json step_to_json(const Network& network, const SimulatedStep&
   row["array_cycles"] = cost.array_cycles;
   row["utilization"] = cost.utilization;
   row["step_seconds"] = cost.seconds;
-  row["bound"] = kBoundNames[static_cast<size_t>(cost.bound())];
+  row["bound"] = word_of(cost.bound());
   row["seconds_alone"] = seconds_to_json(cost.alone);
   row["seconds_paced_by"] = seconds_to_json(cost.paced_by);
   row["energy_joules"] = energy_to_json(cost.energy);
@@ -204,11 +204,11 @@ DataTable layer_table(const Network& network, const SimulatedStep& step) {
     const PartSeconds seconds = part_seconds(machine, layer.work);
     const bool gemm = layer.work.array.cycles > 0;
     const bool idle = seconds.longest() <= 0;  // a concatenation, an add that only passes on
-    table.rows.push_back(
-        {layer.name, phase_name(layer.phase), layer.spec, layer.work.array.macs * machine.chip_cores,
-         layer.work.array.cycles, gemm ? Cell(layer.work.array.utilization()) : Cell(),
-         layer.work.dram_bytes() * machine.chip_cores, seconds.array, seconds.vector, seconds.dram,
-         idle ? Cell() : Cell(kBoundNames[static_cast<size_t>(seconds.bound())])});
+    table.rows.push_back({layer.name, phase_name(layer.phase), layer.spec,
+                          layer.work.array.macs * machine.chip_cores, layer.work.array.cycles,
+                          gemm ? Cell(layer.work.array.utilization()) : Cell(),
+                          layer.work.dram_bytes() * machine.chip_cores, seconds.array, seconds.vector,
+                          seconds.dram, idle ? Cell() : Cell(word_of(seconds.bound()))});
   }
   return table;
 }

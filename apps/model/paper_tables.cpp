@@ -138,10 +138,10 @@ DataTable rules_table(const PaperModel& model) {
        "the best that any order could do. none: one after the other."},
       with_gains({{"overlap", "overlap"}, {"memory", "memory"}}),
       {}};
-  for (size_t o = 0; o < overlap_names().size(); ++o) {
+  for (const Overlap overlap : all_values<Overlap>()) {
     for (const char* name : {"hbm2", "hbm2x2", "gddr5", "lpddr4"}) {
-      const Gains g = mean_gains(model, with_memory(model.scenario.machine, name), static_cast<Overlap>(o));
-      table.rows.push_back({overlap_names()[o], name, g.traffic, g.performance, g.time, g.energy});
+      const Gains g = mean_gains(model, with_memory(model.scenario.machine, name), overlap);
+      table.rows.push_back({word_of(overlap), name, g.traffic, g.performance, g.time, g.energy});
     }
   }
   table.rows.push_back({kReported, Cell(), kReportedTraffic, kReportedPerformance, Cell(), kReportedEnergy});

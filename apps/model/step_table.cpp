@@ -74,7 +74,7 @@ void add_time(const StepRow& row, std::vector<Cell>& cells) {
   cells.insert(cells.end(),
                {cost.macs, cost.array_cycles, cost.utilization, cost.alone.array, cost.alone.vector,
                 cost.alone.dram, cost.seconds, cost.seconds / row.baseline->cost.seconds,
-                kBoundNames[static_cast<size_t>(cost.bound())], cost.paced_by.longest() / cost.seconds});
+                word_of(cost.bound()), cost.paced_by.longest() / cost.seconds});
 }
 
 void add_energy(const StepRow& row, std::vector<Cell>& cells) {
@@ -91,7 +91,7 @@ std::vector<Cell> cells_of(const StepRow& row) {
   for (const Group& group : step.plan.groups) iterations = std::max<int64_t>(iterations, group.iterations);
   std::vector<Cell> cells = {row.network,
                              step.configuration.name,
-                             order_name(step.plan.order),
+                             word_of(step.plan.order),
                              step.scenario.rules.name,
                              int64_t{step.scenario.batch_per_core},
                              int64_t{machine.chip_cores},

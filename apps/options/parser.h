@@ -14,7 +14,7 @@
 
 #include "apps/commands/cli.h"
 #include "engine/check.h"
-#include "engine/nearest.h"
+#include "engine/words.h"
 #include "layers/zoo/zoo.h"
 
 namespace mbs {

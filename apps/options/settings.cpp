@@ -17,7 +17,7 @@
 
 #include "apps/report/number_text.h"
 #include "engine/check.h"
-#include "engine/nearest.h"
+#include "engine/words.h"
 
 namespace mbs {
 namespace {

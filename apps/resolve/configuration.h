@@ -10,7 +10,7 @@ namespace mbs {
 /// A configuration.
 struct Configuration {
   std::string name;   ///< "MBS2"
-  std::string order;  ///< as parse_order() takes it
+  std::string order;  ///< as parse_word<Order>() takes it
   bool double_buffering =
       true;  ///< every unit of the array holds its next weight while it uses the current one
 };

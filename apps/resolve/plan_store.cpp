@@ -33,7 +33,7 @@ Json to_json(const TunedPlan& plan) {
               {"fused", plan.key.fused},
               {"order", plan.order},
               {"buffer_bytes", plan.buffer_bytes},
-              {"grouping", grouping_name(plan.grouping)},
+              {"grouping", word_of(plan.grouping)},
               {"images_per_second", plan.images_per_second},
               {"peak_rss_bytes", plan.peak_rss_bytes}};
 }
@@ -62,8 +62,8 @@ class PlanReader {
     field("images_per_second", plan.images_per_second);
     field("peak_rss_bytes", plan.peak_rss_bytes);
     try {
-      parse_order(plan.order);
-      plan.grouping = parse_grouping(grouping);
+      parse_word<Order>(plan.order);
+      plan.grouping = parse_word<Grouping>(grouping);
     } catch (const Error& error) {
       fail("{}: {}", where_, error.what());
     }

@@ -37,8 +37,8 @@ void check_optimizer(const ExperimentOptions& options) {
         "--ema, or take group norm");
   if (options.lr_min > options.lr)
     fail_usage("--lr-min {} is above --lr {}, the highest learning rate", options.lr_min, options.lr);
-  const LrSchedule::Kind kind = lr_schedule_kind(options.lr_schedule);
-  if (options.lr_min > 0 && kind != LrSchedule::Kind::cosine && kind != LrSchedule::Kind::onecycle)
+  const LrShape kind = parse_word<LrShape>(options.lr_schedule);
+  if (options.lr_min > 0 && kind != LrShape::cosine && kind != LrShape::onecycle)
     fail_usage("--lr-min is for --lr-schedule cosine and onecycle, not for {}", options.lr_schedule);
 }
 
@@ -120,7 +120,7 @@ Network published_network(const PlanCliOptions& options) {
 
 void choose_kernels(const std::string& name) {
   require_openmp_blas();
-  set_kernel_set(name == "auto" ? KernelSet::automatic : parse_kernel_set(name));
+  set_kernel_set(name == "auto" ? KernelSet::automatic : parse_word<KernelSet>(name));
 }
 
 TrafficRules rules_of(const std::string& accounting, const std::string& fusion) {
@@ -160,7 +160,7 @@ PlanChoice run_plan_choice(const ExperimentOptions& options) {
     choice.buffer_bytes = tuned.plan->buffer_bytes;
     choice.grouping = tuned.plan->grouping;
     choice.note = fmt::format("--buffer auto: {}, {} grouping, {}; {}", binary_bytes(choice.buffer_bytes),
-                              grouping_name(choice.grouping), tuned.note, kAutomaticRules);
+                              word_of(choice.grouping), tuned.note, kAutomaticRules);
   } else if (!tuned.note.empty()) {
     choice.note += "\n          mbs tune: " + tuned.note;
   }
@@ -171,7 +171,7 @@ Plan plan_share(const Network& network, const std::string& order, int batch, int
                 const PlanChoice& choice) {
   check_shares(batch, cores);
   PlanOptions options;
-  options.order = parse_order(order);
+  options.order = parse_word<Order>(order);
   options.batch = (batch + cores - 1) / cores;  // the largest share
   options.buffer_bytes = choice.buffer_bytes;
   options.rules = choice.rules;
@@ -225,7 +225,7 @@ int64_t Experiment::total_steps() const {
 
 LrSchedule Experiment::lr_schedule() const {
   LrSchedule schedule;
-  schedule.kind = lr_schedule_kind(options.lr_schedule);
+  schedule.shape = parse_word<LrShape>(options.lr_schedule);
   schedule.lr = options.lr;
   schedule.lr_min = options.lr_min;
   schedule.total_steps = total_steps();
@@ -251,7 +251,7 @@ std::unique_ptr<const Experiment> make_experiment(const ExperimentOptions& given
   fill_in(options);
   check_shares(options.batch_size, options.cores);
   check_optimizer(options);
-  parse_order(options.order);
+  parse_word<Order>(options.order);
   plan_choice(options.buffer, rules_of(options.accounting, options.fusion));  // what is wrong shows at once
   choose_kernels(options.kernels);
   Machine machine = load_machine(options.modelled);

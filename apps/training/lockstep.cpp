@@ -198,7 +198,7 @@ int first_different(std::span<const std::span<const std::byte>> weights) {
 
 Comparison compare_orders(const CompareOptions& options, Display& display) {
   if (options.orders.empty()) fail_usage("--orders names no order");
-  for (const std::string& order : options.orders) parse_order(order);
+  for (const std::string& order : options.orders) parse_word<Order>(order);
   ::signal(SIGPIPE, SIG_IGN);  // a worker that died shows as the end of its answers
   Race race{options, display, {}, {}, {}};
   race.start();

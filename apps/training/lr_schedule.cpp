@@ -4,8 +4,6 @@
 #include <cmath>
 #include <numbers>
 
-#include "engine/check.h"
-
 namespace mbs {
 namespace {
 
@@ -23,27 +21,19 @@ double one_cycle(const LrSchedule& s, int64_t step) {
 }  // namespace
 
 double lr_at(const LrSchedule& s, int64_t step) {
-  if (s.kind == LrSchedule::Kind::onecycle) return one_cycle(s, step);
+  if (s.shape == LrShape::onecycle) return one_cycle(s, step);
   if (step < s.warmup_steps)
     return s.lr * static_cast<double>(step + 1) / static_cast<double>(s.warmup_steps);
-  if (s.kind == LrSchedule::Kind::step) {
+  if (s.shape == LrShape::step) {
     const auto passed =
         std::upper_bound(s.milestones.begin(), s.milestones.end(), step) - s.milestones.begin();
     return s.lr * std::pow(0.1, static_cast<double>(passed));
   }
-  if (s.kind == LrSchedule::Kind::cosine) {
+  if (s.shape == LrShape::cosine) {
     const auto rest = std::max<int64_t>(s.total_steps - s.warmup_steps, 1);
     return anneal(s.lr, s.lr_min, static_cast<double>(step - s.warmup_steps) / static_cast<double>(rest));
   }
   return s.lr;
-}
-
-LrSchedule::Kind lr_schedule_kind(const std::string& name) {
-  if (name == "constant") return LrSchedule::Kind::constant;
-  if (name == "step") return LrSchedule::Kind::step;
-  if (name == "cosine") return LrSchedule::Kind::cosine;
-  if (name == "onecycle") return LrSchedule::Kind::onecycle;
-  fail_usage("--lr-schedule is '{}'; it must be one of: step, cosine, onecycle, constant", name);
 }
 
 }  // namespace mbs

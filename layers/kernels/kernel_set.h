@@ -2,7 +2,8 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
+
+#include "engine/words.h"
 
 namespace mbs {
 
@@ -13,13 +14,10 @@ enum class KernelSet : uint8_t {
   winograd,   ///< direct, but Winograd's algorithm wherever it applies
   gemm,       ///< im2col and OpenBLAS, one sample at a time
 };
+constexpr auto words_of(KernelSet) { return EnumWords{"kernel set", "auto", "direct", "winograd", "gemm"}; }
 
 /// The set that layers made from now on use; set it before a network is made. Default: automatic.
 void set_kernel_set(KernelSet);
 KernelSet kernel_set();
-
-/// "automatic", "direct", "winograd" or "gemm"; Error (usage): another word.
-KernelSet parse_kernel_set(std::string_view text);
-std::string_view to_string(KernelSet);
 
 }  // namespace mbs

@@ -3,24 +3,29 @@
 // timm's.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "engine/network.h"
+#include "engine/words.h"
 
 namespace mbs {
 
 /// Which normalisation follows a convolution.
-enum class Norm { group, batch };
+enum class Norm : uint8_t { group, batch };
+constexpr auto words_of(Norm) { return EnumWords{"norm", "gn", "bn"}; }
 
 /// How a residual block's shortcut changes its shape. A: every second pixel, new channels zero, no parameters
 /// (He et al. 2015, section 3.3). B: 1x1 convolution and norm.
-enum class Shortcut { standard /* A for the CIFAR networks, B for the ImageNet ones */, a, b };
+enum class Shortcut : uint8_t { standard /* A for the CIFAR networks, B for the ImageNet ones */, a, b };
+constexpr auto words_of(Shortcut) { return EnumWords{"shortcut", "auto", "a", "b"}; }
 
 /// What stands before the first block. cifar: convolution 3x3. imagenet: convolution 7x7 stride 2, max pool
 /// 3x3 stride 2.
-enum class Stem { standard /* as published for the network */, cifar, imagenet };
+enum class Stem : uint8_t { standard /* as published for the network */, cifar, imagenet };
+constexpr auto words_of(Stem) { return EnumWords{"stem", "auto", "cifar", "imagenet"}; }
 
 /// Groups of a group norm where the options name none: Wu and He, "Group Normalization", 2018, take 32. The
 /// CIFAR networks start at 16 channels, each of which is then a group; of 32 groups, 8 and 16 channels per

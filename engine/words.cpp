@@ -1,8 +1,28 @@
-#include "engine/nearest.h"
+#include "engine/words.h"
 
 #include <algorithm>
+#include <cctype>
 
 namespace mbs {
+namespace {
+
+/// In small letters, without what same_word() does not look at.
+std::string essence(std::string_view word) {
+  std::string out;
+  for (const char c : word)
+    if (c != '-' && c != '_') out += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return out;
+}
+
+}  // namespace
+
+bool same_word(std::string_view a, std::string_view b) { return essence(a) == essence(b); }
+
+std::string comma_list(const std::vector<std::string>& words) {
+  std::string out;
+  for (const std::string& word : words) out += (out.empty() ? "" : ", ") + word;
+  return out;
+}
 
 std::string nearest(const std::string& word, const std::vector<std::string>& known) {
   std::string best;
