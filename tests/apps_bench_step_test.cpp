@@ -4,8 +4,8 @@
 #include <numeric>
 #include <thread>
 
-#include "apps/measure/profiler.h"
 #include "apps/report/progress.h"
+#include "apps/training/profiler.h"
 #include "engine/data_parallel.h"
 #include "engine/optimizer.h"
 #include "layers/zoo/zoo.h"

@@ -1,5 +1,5 @@
 // Options, config files, recipes and the command line.
-#include "apps/commands/cli.h"
+#include "apps/commands/command.h"
 #include "apps/options/settings.h"
 #include "apps/report/number_text.h"
 #include "engine/check.h"
@@ -10,9 +10,15 @@
 namespace mbs {
 namespace {
 
-template <class Options>
-Options parse(const std::vector<std::string>& arguments) {
-  return std::get<Options>(parse_command_line(arguments));
+/// What `mbs train` makes of its flags, where these settings come from a recipe and a file.
+TrainOptions train_options(const std::vector<std::string>& arguments,
+                           const std::vector<Settings>& below = {}) {
+  TrainOptions options;
+  Parser parser("train", "", "");
+  visit_train_options(options, parser);
+  REQUIRE(parser.parse(arguments));
+  for (const Settings& settings : below) apply_below_flags(parser, settings, options);
+  return options;
 }
 
 std::string usage_error(const std::vector<std::string>& arguments) {
@@ -124,13 +130,11 @@ TEST_CASE("the nearest name") {
 }
 
 TEST_CASE("command line: flags override the config file, which overrides the recipe") {
-  const TempFolder folder;
-  const std::string config = (folder / "c.toml").string();
-  const std::string text = "lr = 0.3\nepochs = 5\n";
-  write_file(config, {text.begin(), text.end()});
-  const auto options = parse<TrainOptions>(
-      {"train", "--epochs", "2", "--recipe", "fast", "--config=" + config, "--no-flip", "-b", "64"});
+  const TrainOptions options =
+      train_options({"--epochs", "2", "--no-flip", "-b", "64", "--wd", "0.5"},
+                    {recipe("fast"), parse_toml("lr = 0.3\nepochs = 5\nweight_decay = 7e-4", "c.toml")});
   EXPECT(options.experiment.epochs == 2);                // flag
+  EXPECT(options.experiment.weight_decay == 0.5);        // another name of the flag
   EXPECT(options.experiment.lr == 0.3);                  // config
   EXPECT(options.experiment.lr_schedule == "onecycle");  // recipe
   EXPECT(!options.experiment.flip);
@@ -139,19 +143,40 @@ TEST_CASE("command line: flags override the config file, which overrides the rec
 }
 
 TEST_CASE("command line: lists, aliases and the last of equals") {
-  const auto train = parse<TrainOptions>({"train", "--model", "resnet8", "--milestones", "4,9", "--wd",
-                                          "0.01", "-j", "3", "--lr", "1", "--lr", "2"});
+  const TrainOptions train = train_options(
+      {"--model", "resnet8", "--milestones", "4,9", "--wd", "0.01", "-j", "3", "--lr", "1", "--lr", "2"});
   EXPECT(train.experiment.arch == "resnet8");
   EXPECT(train.experiment.milestones == std::vector<int>{4, 9});
   EXPECT(train.experiment.weight_decay == 0.01);
   EXPECT(train.experiment.threads == 3);
   EXPECT(train.experiment.lr == 2);
-  const auto compare = parse<CompareOptions>({"compare", "--orders", "mbs-fs,mbs1"});
-  EXPECT(compare.orders == std::vector<std::string>{"mbs-fs", "mbs1"});
-  EXPECT(!compare.by_epochs);
-  EXPECT(parse<CompareOptions>({"compare", "--epochs", "2"}).by_epochs);
-  EXPECT(parse<PlanCliOptions>({"plan", "resnet50", "-b", "7"}).arch == "resnet50");
-  EXPECT(parse<PredictOptions>({"predict", "last", "a.png", "b.png"}).images.size() == 2);
+
+  std::string network;
+  std::vector<std::string> orders = {"baseline"}, images;
+  Parser parser("test", "", "");
+  parser({"network,--arch", "network"}, network);
+  parser({"--orders", "orders"}, orders);
+  parser({.names = "images", .help = "files", .required = true}, images);
+  EXPECT(has(parser.help(), {"--orders TEXT=[baseline]", "images TEXT ... REQUIRED"}));
+  REQUIRE(parser.parse({"resnet50", "--orders", "mbs-fs,mbs1", "a,b.png", "c.png"}));
+  EXPECT(network == "resnet50");
+  EXPECT(orders == std::vector<std::string>{"mbs-fs", "mbs1"});
+  EXPECT(images == std::vector<std::string>{"a,b.png", "c.png"});
+  EXPECT(parser.given("--orders"));
+  EXPECT(!parser.parse({"--help"}));
+}
+
+TEST_CASE("command line: a flag that may stand alone") {
+  const auto resumed = [](const std::vector<std::string>& arguments) {
+    std::string run;
+    Parser parser("test", "", "");
+    parser({.names = "--resume", .help = "run", .bare = "last"}, run);
+    REQUIRE(parser.parse(arguments));
+    return run;
+  };
+  EXPECT(resumed({}) == "");
+  EXPECT(resumed({"--resume"}) == "last");
+  EXPECT(resumed({"--resume", "a"}) == "a");
 }
 
 TEST_CASE("command line: what is wrong is named, with what to do") {
@@ -173,13 +198,12 @@ TEST_CASE("command line: what is wrong is named, with what to do") {
 }
 
 TEST_CASE("command line: every command explains itself, with examples") {
-  const std::string overview = std::get<HelpText>(parse_command_line({})).text;
-  for (const char* command :
-       {"train", "eval", "predict", "compare", "plan", "tune", "data", "info", "demo"}) {
-    CAPTURE(command);
-    EXPECT(has(overview, {command}));
-    const std::string help = std::get<HelpText>(parse_command_line({command, "--help"})).text;
-    EXPECT(has(help, {"examples:", fmt::format("mbs {}", command).c_str()}));
+  for (const CommandEntry* entry : command_registry()) {
+    CAPTURE(entry->name());
+    const std::unique_ptr<Command> command = entry->make();
+    const Parser parser = make_parser(*entry, *command);
+    EXPECT(has(parser.help(), {"examples:", ("mbs " + entry->name()).c_str()}));
+    EXPECT(std::string(entry->summary).size() < 100);
   }
 }
 

@@ -2,6 +2,7 @@
 // which `make run-tests` sets.
 #include <nlohmann/json.hpp>
 
+#include "apps/commands/command.h"
 #include "apps/training/lockstep.h"
 #include "tests/doctest.h"
 #include "tests/helpers.h"
@@ -217,6 +218,36 @@ TEST_CASE("program: exit codes") {
   write_file(folder / "images/train/class0/broken.png", {1, 2, 3});
   fails({}, 1, {"broken.png"});
   fails({"--data-dir", "nowhere"}, 1, {"nowhere"});
+}
+
+TEST_CASE("program: help, version and completion follow from the list of commands") {
+  if (program().empty()) return;
+  const TempFolder folder;
+  const Result overview = run(folder, {"--help"}), group = run(folder, {"bench"});
+  for (const CommandEntry* entry : command_registry()) {
+    EXPECT(has(overview.out, {("\n  " + entry->name() + " ").c_str(), entry->summary}));
+    EXPECT(has(group.out, entry->summary) == entry->name().starts_with("bench "));
+  }
+  EXPECT(has(run(folder, {"bench", "stpe"}).out, {"'stpe'", "nearest is step"}));
+  EXPECT(run(folder, {"--version"}).out.starts_with("mbs "));
+  for (const char* shell : {"bash", "zsh", "fish"})
+    EXPECT(has(run(folder, {"completion", shell}).out, {"simulate", "label-smoothing", "gn bn"}));
+  if (std::system("command -v bash >/dev/null") != 0) return;
+  const auto completed = [&](const std::string& words, int cursor) {
+    const std::string script =
+        run(folder, {"completion", "bash"}).out +
+        fmt::format("COMP_WORDS=({}) COMP_CWORD={}\n_mbs\necho \"${{COMPREPLY[*]}}\"\n", words, cursor);
+    write_file(folder / "complete.sh", {script.begin(), script.end()});
+    std::FILE* pipe = ::popen(fmt::format("bash '{}'", (folder / "complete.sh").string()).c_str(), "r");
+    std::string out;
+    for (int c = std::fgetc(pipe); c != EOF; c = std::fgetc(pipe)) out += static_cast<char>(c);
+    EXPECT(::pclose(pipe) == 0);
+    return out;
+  };
+  EXPECT(completed("mbs pr", 1) == "predict\n");
+  EXPECT(completed("mbs bench ''", 2) == "machine kernels step --help\n");
+  EXPECT(completed("mbs bench step --pro", 3) == "--profile --progress\n");
+  EXPECT(completed("mbs train --norm ''", 3) == "gn bn\n");
 }
 
 TEST_CASE("program: plan prints the fields that other programs read") {

@@ -1,7 +1,7 @@
 // `mbs simulate` and `mbs paper`: arguments, rows, tables, and what must hold of their figures.
 #include <nlohmann/json.hpp>
 
-#include "apps/commands/cli.h"
+#include "apps/commands/command.h"
 #include "apps/model/modelled_step.h"
 #include "apps/model/paper_tables.h"
 #include "apps/model/step_table.h"
@@ -9,6 +9,7 @@
 #include "tests/doctest.h"
 #include "tests/helpers.h"
 #include "tests/mbs_networks.h"
+#include "tests/program.h"
 
 namespace mbs {
 namespace {
@@ -45,31 +46,30 @@ const std::vector<std::string> kPaperNames = {"Baseline", "ArchOpt", "IL", "MBS-
 
 }  // namespace
 
-TEST_CASE("simulate: lists make sweeps, and what is not said is left to the machine") {
-  const auto parse = [](const std::vector<std::string>& arguments) {
-    return std::get<SimulateOptions>(parse_command_line(arguments));
-  };
-  const SimulateOptions one = parse({"simulate", "resnet50"});
-  EXPECT(one.networks == std::vector<std::string>{"resnet50"});
-  EXPECT(one.configurations == std::vector<std::string>{"all"});
-  EXPECT(one.buffers.empty());
-  EXPECT(one.memories.empty());
-  EXPECT(one.batch_sizes.empty());
-  EXPECT(one.chip_cores == 0);
-  const SimulateOptions many =
-      parse({"simulate", "resnet50,alexnet", "--buffer", "1MiB,10MiB", "--memory=hbm2,ddr5", "-b", "1,7",
-             "--configuration", "IL,mbs2", "--per-layer"});
-  EXPECT(many.networks == std::vector<std::string>{"resnet50", "alexnet"});
-  EXPECT(many.buffers == std::vector<std::string>{"1MiB", "10MiB"});
-  EXPECT(many.memories == std::vector<std::string>{"hbm2", "ddr5"});
-  EXPECT(many.batch_sizes == std::vector<int>{1, 7});
-  EXPECT(many.configurations == std::vector<std::string>{"IL", "mbs2"});
-  EXPECT(many.per_layer);
+TEST_CASE("simulate: what is missing or unknown is named") {
+  const auto parse = [](const std::vector<std::string>& arguments) { parse_command_line(arguments); };
   EXPECT(has(error_of([&] { parse({"simulate"}); }), {"usage", "name of a network"}));
   EXPECT(has(error_of([&] {
                parse({"simulate", "resnet50", "--overlap", "some"});
              }),
              {"usage", "--overlap is 'some'", "layer, step, none"}));
+}
+
+TEST_CASE("simulate: lists make sweeps") {
+  if (program().empty()) return;
+  const TempFolder folder;
+  const Result sweep =
+      run(folder, {"simulate", "small_cnn,alexnet", "--buffer", "1MiB,10MiB", "--memory=hbm2,ddr5", "-b",
+                   "1,7", "--configuration", "IL,mbs2", "--json"});
+  REQUIRE(sweep.code == 0);
+  const auto rows = nlohmann::json::parse(sweep.out);
+  REQUIRE(rows.size() == 2 * 2 * 2 * 2 * 2);
+  EXPECT(rows.front()["network"] == "small_cnn");
+  EXPECT(rows.front()["configuration"] == "IL");
+  EXPECT(rows.back()["network"] == "alexnet");
+  EXPECT(rows.back()["configuration"] == "MBS2");
+  EXPECT(rows.back()["batch_per_core"] == 7);
+  EXPECT(rows.back()["buffer_bytes"] == 10 * kMiB);
 }
 
 TEST_CASE("simulate: a name that does not exist is refused with those that do") {

@@ -19,6 +19,9 @@ violations() {
       may["wavecore"] = "^(wavecore/|engine/(check|event|words)\\.h$)"
       may["datasets"] = "^(datasets/|engine/(check|parallel|random|real|shape|words)\\.h$)"
       may["apps"]     = "^(engine|layers|mbs|wavecore|datasets|apps)/"
+      # The rooms of apps/ stand on floors; a file may include its own room and lower floors.
+      floor["system"] = 1; floor["report"] = 2; floor["options"] = 3; floor["resolve"] = 4
+      floor["training"] = 5; floor["measure"] = 6; floor["model"] = 6; floor["commands"] = 7
       may["tests"]    = "^(engine|layers|mbs|wavecore|datasets|apps|tests)/"
       # Who may include what is not ours; anything not named here may be included anywhere.
       only["^cblas\\.h$"]  = "^engine/gemm\\.cpp$"
@@ -26,7 +29,7 @@ violations() {
       only["^mpi\\.h$"]    = "^$"
       only["^stb"]         = "^(datasets/(stb_image_impl|image)\\.cpp$|tests/)"
       only["^hwy/"]        = "^(layers/kernels/|apps/resolve/machine_info\\.cpp$|tests/)"
-      only["^CLI/"]        = "^apps/"
+      only["^CLI/"]        = "^apps/options/parser\\.cpp$"
       only["^nlohmann/"]   = "^(mbs/plan_json|wavecore/machine_file|apps/|tests/)"
       only["^doctest"]     = "^tests/"
       only["^(oneapi|dnnl|dlib)"] = "^tests/peers/"
@@ -48,6 +51,14 @@ violations() {
       if (ours && target !~ may[folder]) print where folder "/ may not include \"" target "\""
       if (!ours && target ~ /^(engine|layers|mbs|wavecore|datasets|apps|tests)\//)
         print where "write \"" target "\", not <" target ">"
+      if (path ~ /^apps\/[^\/]+\// && target ~ /^apps\/[^\/]+\//) {
+        split(path, from, "/"); split(target, to, "/")
+        if (!(from[2] in floor)) print where "apps/" from[2] "/ is no room of docs/architecture.md"
+        else if (from[2] != to[2] && floor[to[2]] >= floor[from[2]])
+          print where "apps/" from[2] "/ may not include \"" target "\": it is not on a lower floor"
+      }
+      if (path ~ /^apps\/[^\/]+$/ && target ~ /^apps\// && target !~ /^apps\/commands\//)
+        print where "the program starts commands; it may not include \"" target "\""
       for (pattern in only)
         if (target ~ pattern && path !~ only[pattern]) print where "may not include " target
     }'
@@ -56,6 +67,12 @@ violations() {
     for name in $(sed -nE 's/^LAYER\(([a-z0-9_]+),.*/\1/p' "$file"); do
       grep -qxF "X($name)" layers/list.inc ||
         echo "$file: layer '$name' is not in layers/list.inc, so nothing tests it"
+    done
+  done
+  for file in apps/commands/*.cpp; do
+    for name in $(sed -nE 's/^(NETWORK_)?COMMAND\(([a-z0-9_]+),.*/\2/p' "$file"); do
+      grep -qxF "X($name)" apps/commands/list.inc ||
+        echo "$file: command '$name' is not in apps/commands/list.inc, so nobody can call it"
     done
   done
 }
@@ -76,6 +93,7 @@ planted=0
 # plant FILE LINE: adds the line to the file (made where there is none) and requires a complaint that names the file.
 plant() {
   local file=$1 line=$2 existed=
+  mkdir -p "$(dirname "$file")"
   [[ -e $file ]] && existed=1 && cp "$file" "$copy/kept"
   printf '%s\n' "$line" >>"$file"
   if ! violations | grep -qF "$file:"; then
@@ -105,6 +123,14 @@ plant engine/executor.cpp '#include <hwy/highway.h>'
 plant engine/data_parallel.cpp '#include <mpi.h>'
 plant layers/conv2d.cpp '#include <oneapi/dnnl/dnnl.hpp>'
 plant tests/main.cpp '#include <dlib/dnn.h>'
+plant apps/options/parser.h '#include "apps/commands/command.h"'
+plant apps/model/step_table.cpp '#include "apps/measure/plan_race.h"'
+plant apps/resolve/machine_info.h '#include "apps/training/experiment.h"'
+plant apps/system/hash.h '#include "apps/report/progress.h"'
+plant apps/attic/thing.cpp '#include "apps/system/hash.h"'
+plant apps/main.cpp '#include "apps/training/experiment.h"'
+plant apps/commands/info_command.cpp '#include <CLI/App.hpp>'
+plant apps/commands/unlisted_command.cpp 'COMMAND(unlisted, Unlisted, "", "", "")'
 plant layers/unlisted.cpp 'LAYER(unlisted, make_unlisted, "| 1x1x1")'
 [[ -z $(violations) ]] || { echo "check-deps: the copy is not clean after the planted faults" >&2; exit 1; }
 echo "check-deps: no forbidden include, and each of $planted planted ones was found"

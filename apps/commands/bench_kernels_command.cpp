@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "apps/commands/commands.h"
+#include "apps/commands/command.h"
 #include "apps/measure/kernel_timing.h"
 #include "apps/measure/machine_limits.h"
 #include "apps/report/hand_out.h"
@@ -17,6 +17,17 @@
 
 namespace mbs {
 namespace {
+
+/// `mbs bench kernels`.
+struct BenchKernelsOptions {
+  /// Network and plan: only what decides them is used.
+  PlanCliOptions network{
+      .arch = {}, .order = "mbs2", .buffer = "auto", .accounting = "fused", .batch_size = 64};
+  std::string kernels = "auto", fusion = "auto", kind;
+  int samples = 0;  ///< of one call; 0: the sub-batch of MBS2
+  int threads = 1;
+  Output output;
+};
 
 /// A layer and what was measured of it.
 struct Measured {
@@ -147,8 +158,6 @@ DataTable sum_table(const BenchKernelsOptions& options, const Results& results) 
   return table;
 }
 
-}  // namespace
-
 int run_bench_kernels(const BenchKernelsOptions& options) {
   const Results results = measure(options);
   const DataTable kernels = kernel_table(options, results), sums = sum_table(options, results);
@@ -162,5 +171,49 @@ int run_bench_kernels(const BenchKernelsOptions& options) {
   hand_out(options.output, json, to_csv(kernels), to_text(kernels) + "\n" + to_text(sums));
   return 0;
 }
+
+class BenchKernels final : public Command {
+  BenchKernelsOptions o_;
+
+  void declare(Parser& parser) override {
+    parser({"network,--arch,-a,--model", "network"}, o_.network.arch);
+    parser({"--kernels",
+            "convolution kernels: direct = SIMD, winograd = fewer multiplications for 3x3, gemm = im2col and "
+            "OpenBLAS, auto = the fastest for each layer",
+            0, 0, "auto|direct|winograd|gemm"},
+           o_.kernels);
+    parser({"--kind", "layers of this kind only, such as conv2d; default: all"}, o_.kind);
+    parser({"--batch-size,-b",
+            "samples of one call; 0: as many as a sub-batch of order mbs2 with --buffer auto has", 0, 1e5},
+           o_.samples);
+    parser({"--threads,-j", "threads that run at once, each on samples of its own", 1, 4096}, o_.threads);
+    parser({"--image-size", "height and width; 0: as the network was published", 0, 4096},
+           o_.network.image_size);
+    parser({"--classes", "classes; 0: 10, or 1000 for an ImageNet network", 0, 1e6}, o_.network.classes);
+    parser({"--fusion", "none: norm and ReLU are layers of their own", 0, 0, "auto|none|norm-relu"},
+           o_.fusion);
+    option_lists::network(o_.network, parser);
+    option_lists::output(o_.output, parser);
+  }
+
+  void settle(const Parser&) override {
+    if (o_.network.arch.empty())
+      fail_usage(
+          "mbs bench kernels needs the name of a network, such as resnet20; `mbs bench kernels --help` "
+          "lists them");
+  }
+
+  int run() override { return run_bench_kernels(o_); }
+};
+
+}  // namespace
+
+NETWORK_COMMAND(bench_kernels, BenchKernels,
+                "every distinct layer of a network: time, share of the peak, GB/s, error",
+                "Every distinct layer of a network in every pass: time, GFLOP/s, share of the FMA peak "
+                "measured beside it, GB/s where memory is the limit, and the largest error against double "
+                "precision. A wrong result is an error, and gets no time.",
+                "  mbs bench kernels resnet20\n  mbs bench kernels resnet50 --kind conv2d --csv\n"
+                "  mbs bench kernels resnet18 --stem cifar --kernels direct --batch-size 16 --json\n")
 
 }  // namespace mbs

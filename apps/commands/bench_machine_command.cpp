@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "apps/commands/commands.h"
+#include "apps/commands/command.h"
 #include "apps/measure/machine_limits.h"
 #include "apps/report/hand_out.h"
 #include "apps/report/number_text.h"
@@ -15,6 +15,12 @@
 
 namespace mbs {
 namespace {
+
+/// `mbs bench machine`.
+struct BenchMachineOptions {
+  int threads = 0;  ///< 0: all hardware threads
+  Output output;
+};
 
 const char* precision() { return sizeof(real) == 4 ? "float" : "double"; }
 
@@ -49,8 +55,6 @@ DataTable bandwidth_table(const std::vector<int>& threads) {
   return table;
 }
 
-}  // namespace
-
 int run_bench_machine(const BenchMachineOptions& options) {
   const MachineInfo info = machine_info();
   std::vector<int> threads = {1};
@@ -69,5 +73,25 @@ int run_bench_machine(const BenchMachineOptions& options) {
                        info.hardware_threads, precision(), to_text(peak), to_text(bandwidth)));
   return 0;
 }
+
+class BenchMachine final : public Command {
+  BenchMachineOptions o_;
+
+  void declare(Parser& parser) override {
+    parser({"--threads,-j", "threads that are measured together, after one alone; 0: all", 0, 4096},
+           o_.threads);
+    option_lists::output(o_.output, parser);
+  }
+
+  int run() override { return run_bench_machine(o_); }
+};
+
+}  // namespace
+
+COMMAND(bench_machine, BenchMachine,
+        "what this machine can do: multiply-adds a second, bandwidth of every cache and of DRAM",
+        "The limits of this machine: fused multiply-adds per second, and bytes per second of every "
+        "level of the memory system; of one thread, and of all together.",
+        "  mbs bench machine\n  mbs bench machine --threads 1 --json\n")
 
 }  // namespace mbs

@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "apps/commands/commands.h"
+#include "apps/commands/command.h"
 #include "apps/measure/order_bench.h"
 #include "apps/report/hand_out.h"
 #include "apps/report/number_text.h"
@@ -79,8 +79,6 @@ DataTable one_of(const std::vector<DataTable>& tables) {
   return all;
 }
 
-}  // namespace
-
 int run_bench_step(const BenchStepOptions& options) {
   Display display(options.progress, stderr);
   const StepBench bench = bench_steps(options, display);
@@ -102,5 +100,60 @@ int run_bench_step(const BenchStepOptions& options) {
   hand_out(options.output, json, csv, text_of(steps, profiles));
   return 0;
 }
+
+class BenchStep final : public Command {
+  BenchStepOptions o_;
+
+ public:
+  BenchStep() {
+    ExperimentOptions& e = o_.experiment;
+    e.arch.clear();
+    e.mirror = false;
+  }
+
+ private:
+  void declare(Parser& parser) override {
+    ExperimentOptions& e = o_.experiment;
+    parser({"network,--arch,-a,--model", "network"}, e.arch);
+    parser({"--orders",
+            "orders, separated by commas: baseline, il, mbs-fs, mbs1, mbs2, mbs-r; with --norm bn by default "
+            "only the first"},
+           o_.orders);
+    parser(
+        {"--steps", "steps of one measurement, after one that is not counted; 0: a second's worth", 0, 1000},
+        o_.steps);
+    parser({"--rounds", "measurements of each order", 1, 1000}, o_.rounds);
+    parser({"--profile", "print where the time of a step goes, by kind of layer and direction"}, e.profile);
+    parser({"--image-size", "height and width; 0: what the network usually takes", 0, 1024}, e.image_size);
+    option_lists::network(e, parser);
+    option_lists::order(e, parser);
+    option_lists::machine(e, parser);
+    parser({"--mirror", "count every kernel call in the WaveCore model while measuring, as train does"},
+           e.mirror);
+    option_lists::progress(o_.progress, parser);
+    option_lists::output(o_.output, parser);
+  }
+
+  void settle(const Parser& parser) override {
+    ExperimentOptions& e = o_.experiment;
+    if (e.arch.empty())
+      fail_usage(
+          "mbs bench step needs the name of a network, such as resnet20; `mbs bench step --help` lists them");
+    if (e.norm == "bn" && !parser.given("--orders")) o_.orders = {"baseline"};
+  }
+
+  int run() override { return run_bench_step(o_); }
+};
+
+}  // namespace
+
+NETWORK_COMMAND(bench_step, BenchStep,
+                "whole training steps in several orders: images/s, share of the peak, memory",
+                "Whole training steps (forward, backward, sum of gradients, SGD with momentum) on synthetic "
+                "images, each order in turn in a process of its own: time, share of the FMA peak measured "
+                "beside it, memory; medians of all rounds.",
+                "  mbs bench step resnet20\n  mbs bench step resnet20 --orders baseline,mbs1,mbs2 --profile\n"
+                "  mbs bench step resnet18 --stem cifar --norm bn --json\n"
+                "  mbs bench step resnet50 --image-size 224 --batch-size 16 --rounds 2 --csv\n")
 
 }  // namespace mbs

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "apps/commands/commands.h"
+#include "apps/commands/command.h"
 #include "apps/report/number_text.h"
 #include "apps/training/lockstep.h"
 #include "mbs/plan_json.h"
@@ -98,45 +98,6 @@ Table loss_table(const Comparison& comparison) {
   return table;
 }
 
-}  // namespace
-
-std::string order_table(const Comparison& comparison) {
-  Table table{{"order", "s/step", "images/s", "peak memory", "DRAM bytes/step", "val_acc", "weights"}, {}};
-  for (const OrderResult& run : comparison.runs)
-    table.rows.push_back(
-        {run.order, fmt::format("{:.4f}", run.seconds_per_step), fmt::format("{:.0f}", run.images_per_second),
-         binary_bytes(run.peak_rss_bytes), decimal_bytes(run.dram.total_bytes()),
-         run.epochs.empty() ? "-" : percent(run.epochs.back().validation_accuracy), run.weights_hash});
-  return to_text(table);
-}
-
-std::string buffer_notes(const Comparison& comparison) {
-  std::vector<std::pair<std::string, std::vector<std::string>>> ways;
-  for (const OrderResult& run : comparison.runs) {
-    if (run.buffer_note.empty() || run.order.starts_with("baseline")) continue;
-    const auto known =
-        std::find_if(ways.begin(), ways.end(), [&](const auto& way) { return way.first == run.buffer_note; });
-    if (known == ways.end())
-      ways.push_back({run.buffer_note, {run.order}});
-    else
-      known->second.push_back(run.order);
-  }
-  std::string text;
-  for (const auto& [note, orders] : ways) text += fmt::format("{}: {}\n", joined(orders, ", "), note);
-  return text;
-}
-
-std::string verdict(const Comparison& comparison) {
-  if (!comparison.identical())
-    return fmt::format("DIFFERENT: the weights of {} are not those of {} after step {}",
-                       comparison.different_order, comparison.runs[0].order, comparison.first_different_step);
-  std::vector<std::string> orders;
-  for (const OrderResult& run : comparison.runs)
-    if (run.in_verdict) orders.push_back(run.order);
-  return fmt::format("identical: after each of {} steps the weights of {} were the same, bit for bit",
-                     comparison.steps, joined(orders, ", "));
-}
-
 int run_compare(const CompareOptions& given) {
   CompareOptions options = given;
   if (options.by_epochs) options.experiment.steps = 0;
@@ -151,5 +112,49 @@ int run_compare(const CompareOptions& given) {
                to_text(traffic_table(comparison)), to_text(loss_table(comparison)), verdict(comparison));
   return comparison.identical() ? 0 : 1;
 }
+
+class Compare final : public Command {
+  CompareOptions o_;
+
+ public:
+  Compare() { o_.experiment.steps = 20; }
+
+ private:
+  void declare(Parser& parser) override {
+    parser({"--orders", "orders, separated by commas: baseline, il, mbs-fs, mbs1, mbs2, mbs-r"}, o_.orders);
+    parser({"--arch,-a,--model", "network"}, o_.experiment.arch);
+    parser({"--steps", "updates to compare", 1, 1e9}, o_.experiment.steps);
+    parser({"--epochs", "whole epochs instead of --steps, with validation after each", 1, 1e6},
+           o_.experiment.epochs);
+    parser(
+        {"--with-bn,!--no-with-bn", "one more run with batch norm in baseline order, no part of the verdict"},
+        o_.with_bn);
+    option_lists::progress(o_.progress, parser);
+    option_lists::formats(o_, parser);
+    option_lists::data(o_.experiment, parser);
+    option_lists::network(o_.experiment, parser);
+    option_lists::order(o_.experiment, parser);
+    option_lists::machine(o_.experiment, parser);
+    option_lists::optimizer(o_.experiment, parser);
+  }
+
+  void settle(const Parser& parser) override {
+    o_.by_epochs = parser.given("--epochs");
+    if (o_.by_epochs && parser.given("--steps")) fail_usage("give --steps or --epochs, not both");
+  }
+
+  int run() override { return run_compare(o_); }
+};
+
+}  // namespace
+
+COMMAND(
+    compare, Compare,
+    "the same training in several orders: time, memory, DRAM bytes, and whether the bits agree",
+    "The same training in several orders, each in a process of its own: time, memory, modelled DRAM bytes, "
+    "loss, "
+    "and whether the weights are bit-identical after every step (exit code 1 if not).",
+    "  mbs compare --arch resnet20 --dataset fashion-mnist --orders baseline,mbs1,mbs2 --steps 20\n"
+    "  mbs compare --epochs 2 --limit-train 6000 --with-bn --json\n")
 
 }  // namespace mbs

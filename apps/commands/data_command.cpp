@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "apps/commands/commands.h"
+#include "apps/commands/command.h"
 #include "apps/report/number_text.h"
 #include "apps/report/progress.h"
 #include "datasets/dataset.h"
@@ -14,6 +14,12 @@
 
 namespace mbs {
 namespace {
+
+struct DataOptions {
+  std::string action, name, dir, file;
+  int image_size = 0;
+  bool json = false;
+};
 
 using Json = nlohmann::ordered_json;
 
@@ -96,8 +102,6 @@ int check(const DataOptions& options) {
   return bad ? 1 : 0;
 }
 
-}  // namespace
-
 int run_data(const DataOptions& options) {
   if (options.action == "list") return list(options.json);
   if (options.action == "check") return check(options);
@@ -108,5 +112,34 @@ int run_data(const DataOptions& options) {
     fmt::print("{} is at {}\n", options.name, path.string());
   return 0;
 }
+
+class DataCommand final : public Command {
+  DataOptions o_;
+
+  void declare(Parser& parser) override {
+    parser({.names = "action", .help = "list, get or check", .required = true}, o_.action);
+    parser({"name", "data set"}, o_.name);
+    parser({"--data-dir", "where it is, or is to be put"}, o_.dir);
+    parser({"--file", "get: a file of this machine instead of a download"}, o_.file);
+    parser({"--image-size", "check: height and width that images are brought to; 0: the usual one", 0, 1024},
+           o_.image_size);
+    parser({"--json", "print JSON"}, o_.json);
+  }
+
+  void settle(const Parser&) override {
+    if (o_.action != "list" && o_.action != "get" && o_.action != "check")
+      fail_usage("mbs data does not know '{}'; it can list, get and check", o_.action);
+    if (o_.action != "list" && o_.name.empty())
+      fail_usage("mbs data {} needs the name of a data set (`mbs data list`)", o_.action);
+  }
+
+  int run() override { return run_data(o_); }
+};
+
+}  // namespace
+
+COMMAND(data, DataCommand, "list, get and check data sets", "Lists, gets and checks data sets.",
+        "  mbs data list\n  mbs data get cifar10\n  mbs data get cifar10 --file ~/cifar-10-binary.tar.gz\n"
+        "  mbs data check fashion-mnist\n  mbs data check folder --data-dir my-images\n")
 
 }  // namespace mbs

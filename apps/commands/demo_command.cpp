@@ -1,13 +1,18 @@
 // `mbs demo`: the main job in a few minutes.
 #include <fmt/format.h>
 
-#include "apps/commands/commands.h"
+#include "apps/commands/command.h"
 #include "apps/report/number_text.h"
 #include "apps/resolve/machine_info.h"
 #include "apps/training/lockstep.h"
 
 namespace mbs {
 namespace {
+
+struct DemoOptions {
+  std::string progress = "auto";
+  int threads = 0;
+};
 
 /// ResNet-20 on a part of Fashion-MNIST: small enough for two slow cores to train it twice in under five
 /// minutes.
@@ -29,8 +34,6 @@ CompareOptions demo_options(const DemoOptions& given) {
   e.threads = given.threads;
   return options;
 }
-
-}  // namespace
 
 int run_demo(const DemoOptions& given) {
   const CompareOptions options = demo_options(given);
@@ -58,5 +61,22 @@ int run_demo(const DemoOptions& given) {
   display.line("Next: mbs train --arch resnet20 --epochs 15; mbs compare --help; mbs plan resnet50");
   return comparison.identical() ? 0 : 1;
 }
+
+class Demo final : public Command {
+  DemoOptions o_;
+
+  void declare(Parser& parser) override {
+    option_lists::progress(o_.progress, parser);
+    parser({"--threads,-j", "threads; 0: all", 0, 4096}, o_.threads);
+  }
+
+  int run() override { return run_demo(o_); }
+};
+
+}  // namespace
+
+COMMAND(demo, Demo, "train ResNet-20 on Fashion-MNIST in the usual order and in MBS order, and compare",
+        "Trains ResNet-20 on a part of Fashion-MNIST in the usual order and in MBS order, and compares.",
+        "  mbs demo\n  mbs demo --progress plain\n")
 
 }  // namespace mbs

@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "apps/commands/commands.h"
+#include "apps/commands/command.h"
 #include "apps/report/number_text.h"
 #include "apps/training/evaluator.h"
 #include "apps/training/experiment.h"
@@ -12,6 +12,14 @@
 #include "engine/parallel.h"
 
 namespace mbs {
+namespace {
+
+struct EvalOptions {
+  std::string run, split = "test", checkpoint = "best";
+  std::string data_dir;
+  int threads = 0;
+  bool mirrored = false, json = false;
+};
 
 int run_eval(const EvalOptions& options) {
   const TrainedRun run = open_run(options.run, options.checkpoint);
@@ -48,5 +56,26 @@ int run_eval(const EvalOptions& options) {
              options.mirrored ? ", averaged with mirrored ones" : "", result.loss);
   return 0;
 }
+
+class Eval final : public Command {
+  EvalOptions o_;
+
+  void declare(Parser& parser) override {
+    parser({.names = "run", .help = "run folder, its name under runs/, or last", .required = true}, o_.run);
+    parser({"--split", "part of the data", 0, 0, "test|val|train"}, o_.split);
+    parser({"--checkpoint", "which weights", 0, 0, "best|last"}, o_.checkpoint);
+    parser({"--data-dir", "where the data is now, if it moved"}, o_.data_dir);
+    parser({"--mirrored", "average the probabilities of every image and of its mirror image"}, o_.mirrored);
+    parser({"--threads,-j", "threads; 0: all", 0, 4096}, o_.threads);
+    parser({"--json", "print JSON"}, o_.json);
+  }
+
+  int run() override { return run_eval(o_); }
+};
+
+}  // namespace
+
+COMMAND(eval, Eval, "accuracy of a run on a part of its data", "Accuracy of a run's weights.",
+        "  mbs eval runs/resnet20-fashion-mnist-mbs2\n  mbs eval last --split val --checkpoint last --json\n")
 
 }  // namespace mbs

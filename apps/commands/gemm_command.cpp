@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "apps/commands/commands.h"
+#include "apps/commands/command.h"
 #include "apps/report/number_text.h"
 #include "apps/report/table.h"
 #include "engine/check.h"
@@ -11,6 +11,15 @@
 
 namespace mbs {
 namespace {
+
+/// `mbs gemm`.
+struct GemmOptions {
+  int64_t m = 0, n = 0, k = 0;
+  std::string dataflow = "ws", cycles = "all";
+  int rows = 128, cols = 128, tile_rows = 0;  ///< tile_rows 0: no limit
+  std::string buffer = "10MiB";
+  bool json = false, csv = false;
+};
 
 struct NamedModel {
   const char* name;
@@ -137,8 +146,6 @@ void print_text(const GemmOptions& o, const Product& p, DataTable cycles) {
       thousands(p.bound.capacity));
 }
 
-}  // namespace
-
 int run_gemm(const GemmOptions& options) {
   const Product product = describe(options);
   const DataTable cycles = cycle_table(options, product);
@@ -150,5 +157,54 @@ int run_gemm(const GemmOptions& options) {
     print_text(options, product, cycles);
   return 0;
 }
+
+class Gemm final : public Command {
+  GemmOptions o_;
+
+  void declare(Parser& parser) override {
+    parser({.names = "M",
+            .help = "rows of A and C: samples x height x width of a convolution",
+            .required = true},
+           o_.m);
+    parser({.names = "N", .help = "columns of B and C: its output channels", .required = true}, o_.n);
+    parser({.names = "K", .help = "columns of A, rows of B: its input channels x kernel", .required = true},
+           o_.k);
+    parser({"--dataflow", "what stays in the array: ws = weights B, os = outputs C, is = inputs A", 0, 0,
+            "ws|os|is"},
+           o_.dataflow);
+    parser({"--cycles",
+            "what overlaps between tiles: none; drain = the next operand comes in while results leave; "
+            "double-buffer "
+            "= it comes in while the array works; scalesim = as SCALE-Sim counts",
+            0, 0, "all|none|drain|double-buffer|scalesim"},
+           o_.cycles);
+    parser({"--rows", "of the array", 1, 65536}, o_.rows);
+    parser({"--cols", "of the array", 1, 65536}, o_.cols);
+    parser({"--tile-rows", "rows of results that the accumulators hold (WaveCore: 256); 0: no limit", 0, 1e6},
+           o_.tile_rows);
+    parser({"--buffer", "on-chip buffer, for the lower bound: 10MiB, 512KiB, ..."}, o_.buffer);
+    option_lists::formats(o_, parser);
+  }
+
+  void settle(const Parser&) override {
+    for (const int64_t size : {o_.m, o_.n, o_.k})
+      if (size < 1 || size > 1'000'000)
+        fail_usage("M, N and K are {}, {} and {}; each must be between 1 and 1000000", o_.m, o_.n, o_.k);
+    if (o_.dataflow == "os" && o_.tile_rows > 0)
+      fail_usage(
+          "--tile-rows limits the accumulators beside the array; with --dataflow os results stay inside");
+  }
+
+  int run() override { return run_gemm(o_); }
+};
+
+}  // namespace
+
+COMMAND(gemm, Gemm, "cycles, utilization and accesses of one matrix product on a systolic array",
+        "Cycles, utilization and accesses of one matrix product, C[M][N] = A[M][K] B[K][N], on a systolic "
+        "array, and the DRAM traffic that it cannot avoid.",
+        "  mbs gemm 49 512 4608\n"
+        "  mbs gemm 1568 512 4608 --cycles double-buffer --tile-rows 256\n"
+        "  mbs gemm 12544 64 147 --dataflow os --rows 32 --cols 32 --json\n")
 
 }  // namespace mbs

@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "apps/commands/commands.h"
+#include "apps/commands/command.h"
 #include "apps/report/number_text.h"
 #include "apps/training/experiment.h"
 #include "engine/check.h"
@@ -25,8 +25,6 @@ Table csv_table(const Network& network, const Plan& plan) {
   }
   return table;
 }
-
-}  // namespace
 
 int run_plan(const PlanCliOptions& options) {
   PlanChoice choice = plan_choice(options.buffer, rules_of(options.accounting, options.fusion));
@@ -57,5 +55,40 @@ int run_plan(const PlanCliOptions& options) {
   fmt::print("{}", to_text(classes));
   return 0;
 }
+
+class PlanCommand final : public Command {
+  PlanCliOptions o_;
+
+  void declare(Parser& parser) override {
+    parser({"network,--arch,-a,--model", "network"}, o_.arch);
+    parser({"--order", "baseline, il, mbs-fs, mbs1, mbs2 or mbs-r"}, o_.order);
+    parser({"--grouping",
+            "which blocks share a sub-batch: greedy as published, or the best of all contiguous groupings", 0,
+            0, "greedy|optimal"},
+           o_.grouping);
+    parser({"--batch-size,-b", "images of one update", 1, 1e6}, o_.batch_size);
+    parser({"--cores", "data-parallel cores that share the batch", 1, 4096}, o_.cores);
+    parser({"--classes", "classes; 0: 10, or 1000 for an ImageNet network", 0, 1e6}, o_.classes);
+    parser({"--image-size", "height and width; 0: as the network was published", 0, 4096}, o_.image_size);
+    option_lists::order(o_, parser);
+    option_lists::network(o_, parser);
+    option_lists::formats(o_, parser);
+  }
+
+  void settle(const Parser&) override {
+    if (o_.arch.empty())
+      fail_usage("mbs plan needs the name of a network, such as resnet50; `mbs plan --help` lists them");
+  }
+
+  int run() override { return run_plan(o_); }
+};
+
+}  // namespace
+
+NETWORK_COMMAND(plan, PlanCommand,
+                "which blocks share a sub-batch, and the DRAM bytes of a step; no data needed",
+                "The groups of blocks that share a sub-batch, and the DRAM bytes of a training step.",
+                "  mbs plan resnet50 --order mbs2 --batch-size 32 --buffer 10MiB\n  mbs plan resnet20 "
+                "--order mbs1 --json\n")
 
 }  // namespace mbs

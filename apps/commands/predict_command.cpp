@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "apps/commands/commands.h"
+#include "apps/commands/command.h"
 #include "apps/report/number_text.h"
 #include "apps/training/evaluator.h"
 #include "apps/training/trained_run.h"
@@ -13,6 +13,12 @@
 
 namespace mbs {
 namespace {
+
+struct PredictOptions {
+  std::string run, checkpoint = "best";
+  std::vector<std::string> images;
+  bool json = false;
+};
 
 /// Classes by falling probability; equal ones in their own order.
 std::vector<size_t> top_classes(std::span<const real> probabilities, size_t count) {
@@ -23,8 +29,6 @@ std::vector<size_t> top_classes(std::span<const real> probabilities, size_t coun
   order.resize(std::min(count, order.size()));
   return order;
 }
-
-}  // namespace
 
 int run_predict(const PredictOptions& options) {
   const TrainedRun run = open_run(options.run, options.checkpoint);
@@ -49,5 +53,23 @@ int run_predict(const PredictOptions& options) {
   if (options.json) fmt::print("{}\n", json.dump(2));
   return 0;
 }
+
+class Predict final : public Command {
+  PredictOptions o_;
+
+  void declare(Parser& parser) override {
+    parser({.names = "run", .help = "run folder, its name under runs/, or last", .required = true}, o_.run);
+    parser({.names = "images", .help = "image files (jpg, png, bmp, ppm, pgm)", .required = true}, o_.images);
+    parser({"--checkpoint", "which weights", 0, 0, "best|last"}, o_.checkpoint);
+    parser({"--json", "print JSON"}, o_.json);
+  }
+
+  int run() override { return run_predict(o_); }
+};
+
+}  // namespace
+
+COMMAND(predict, Predict, "classify image files with a run", "The five most probable classes of image files.",
+        "  mbs predict runs/resnet20-fashion-mnist-mbs2 shoe.png\n  mbs predict last *.jpg --json\n")
 
 }  // namespace mbs

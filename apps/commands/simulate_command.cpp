@@ -5,7 +5,7 @@
 #include <list>
 #include <nlohmann/json.hpp>
 
-#include "apps/commands/commands.h"
+#include "apps/commands/command.h"
 #include "apps/model/modelled_step.h"
 #include "apps/model/step_table.h"
 #include "apps/report/number_text.h"
@@ -14,6 +14,19 @@
 
 namespace mbs {
 namespace {
+
+/// `mbs simulate`.
+struct SimulateOptions {
+  std::vector<std::string> networks, configurations = {"all"};
+  std::vector<int> batch_sizes;                ///< per core; empty: the default of each network
+  std::vector<std::string> buffers, memories;  ///< empty: the machine's
+  std::string machine = "wavecore", accounting = "paper", grouping = "greedy", overlap = "layer";
+  std::string recompute = "cheap";
+  int chip_cores = 0;  ///< 0: the machine's
+  int chips = 1;
+  bool per_layer = false, roofline = false, print_machine = false;
+  bool json = false, csv = false;
+};
 
 /// What was asked for, every name resolved.
 struct Request {
@@ -198,8 +211,6 @@ void print_text(const SimulateOptions& options, const Request& request, const Re
     fmt::print("\n{}", to_text(for_reading(table)));
 }
 
-}  // namespace
-
 int run_simulate(const SimulateOptions& options) {
   if (options.print_machine) {
     fmt::print("{}\n", machine_text(options.machine));
@@ -223,5 +234,57 @@ int run_simulate(const SimulateOptions& options) {
   for (const DataTable& table : details) fmt::print("{}", to_csv(table));
   return 0;
 }
+
+class Simulate final : public Command {
+  SimulateOptions o_;
+
+  void declare(Parser& parser) override {
+    parser(
+        {"network,--arch,-a,--model", "network, or several separated by commas; all: the six of the paper"},
+        o_.networks);
+    parser({"--configuration,--configurations",
+            "Baseline, ArchOpt, IL, MBS-FS, MBS1, MBS2, MBS-R, several separated by commas, or all"},
+           o_.configurations);
+    parser({"--batch-size,-b", "samples of one core, a list; default 32 (AlexNet: 64)"}, o_.batch_sizes);
+    parser({"--buffer", "on-chip buffer of one core, a list: 5MiB,10MiB; default: the machine's"},
+           o_.buffers);
+    parser({"--memory",
+            "hbm2, hbm2x2, gddr5, lpddr4, hbm2e, hbm3, gddr6, lpddr5, ddr5, a list; default: the machine's"},
+           o_.memories);
+    parser({"--chip-cores", "cores that share the memory; 0: the machine's", 0, 4096}, o_.chip_cores);
+    parser({"--chips", "data-parallel chips: prints the weight gradients that they exchange", 1, 1e6},
+           o_.chips);
+    option_lists::model(o_, parser);
+    option_lists::recompute(o_, parser);
+    parser({"--per-layer", "every layer in each direction, and what limits it"}, o_.per_layer);
+    parser({"--roofline", "the matrix products of every layer against the roofs of array and memory"},
+           o_.roofline);
+    parser({"--print-machine", "print the machine as JSON, every constant with unit and source, and stop"},
+           o_.print_machine);
+    parser({"--json", "print JSON"}, o_.json);
+    parser({"--csv", "print CSV (of --per-layer or --roofline where one is given)"}, o_.csv);
+  }
+
+  void settle(const Parser&) override {
+    if (o_.networks.empty() && !o_.print_machine)
+      fail_usage(
+          "mbs simulate needs the name of a network, such as resnet50, or all; `mbs simulate --help` lists "
+          "them");
+  }
+
+  int run() override { return run_simulate(o_); }
+};
+
+}  // namespace
+
+NETWORK_COMMAND(
+    simulate, Simulate,
+    "DRAM bytes, time and energy of a step on the WaveCore accelerator, modelled; no data needed",
+    "DRAM traffic, time and energy of a training step on a modelled accelerator, for configurations of "
+    "the order of the step and of the array. Lists make sweeps.",
+    "  mbs simulate resnet50\n"
+    "  mbs simulate resnet50 --configuration MBS2 --buffer 5MiB,10MiB,20MiB,40MiB --csv\n"
+    "  mbs simulate all --memory hbm2,lpddr4 --configuration Baseline,MBS2\n"
+    "  mbs simulate resnet50 --configuration MBS2 --per-layer\n")
 
 }  // namespace mbs

@@ -7,7 +7,7 @@
 #include <numeric>
 #include <optional>
 
-#include "apps/commands/commands.h"
+#include "apps/commands/command.h"
 #include "apps/measure/machine_limits.h"
 #include "apps/model/modelled_step.h"
 #include "apps/options/settings.h"
@@ -183,8 +183,6 @@ SeedResult train_one(const TrainOptions& options, Display& display) {
   return summarize(options, *experiment, trainer, loop, outcome, folder, display);
 }
 
-}  // namespace
-
 int run_train(const TrainOptions& given) {
   TrainOptions options = given;
   if (!options.resume.empty()) {
@@ -217,5 +215,46 @@ int run_train(const TrainOptions& given) {
                            percent(*low), percent(*high)));
   return worst;
 }
+
+class Train final : public Command {
+  TrainOptions o_;
+  std::string recipe_, config_;
+
+  void declare(Parser& parser) override {
+    parser({"--recipe",
+            "preset that other flags override: he2016 (He et al. 2015 on CIFAR), fast (30 epochs), demo "
+            "(resnet8, 10,000 images, 3 epochs)"},
+           recipe_);
+    parser({"--config", "options from a TOML file, such as config.toml of a run"}, config_);
+    parser({.names = "--resume",
+            .help = "go on with a run: its folder, its name under runs/, or last",
+            .bare = "last"},
+           o_.resume);
+    parser({"--out", "run folder; default runs/ARCH-DATASET-ORDER, never overwritten"}, o_.out);
+    parser({"--seeds", "train N times with seeds SEED, SEED+1, ...; prints mean and range", 1, 1000},
+           o_.seeds);
+    visit_train_options(o_, parser);
+  }
+
+  /// Recipe, config file and the run that is resumed, one on top of the other, below the flags.
+  void settle(const Parser& parser) override {
+    const auto apply = [&](const Settings& settings) { apply_below_flags(parser, settings, o_); };
+    if (!recipe_.empty()) apply(recipe(recipe_));
+    if (!config_.empty()) apply(parse_toml(read_text_file(config_), config_));
+    if (o_.resume.empty()) return;
+    const std::string path = find_run(o_.resume) + "/config.toml";
+    apply(parse_toml(read_text_file(path), path));
+  }
+
+  int run() override { return run_train(o_); }
+};
+
+}  // namespace
+
+COMMAND(train, Train, "train a network; runs/NAME/ gets its weights, logs and configuration",
+        "Trains a network.",
+        "  mbs train --dataset fashion-mnist --arch resnet20 --epochs 10\n"
+        "  mbs train --dataset folder --data-dir my-images --recipe fast --target-acc 0.9\n"
+        "  mbs train --resume last --epochs 20\n")
 
 }  // namespace mbs

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "apps/commands/commands.h"
+#include "apps/commands/command.h"
 #include "apps/measure/plan_race.h"
 #include "apps/report/number_text.h"
 #include "apps/resolve/plan_store.h"
@@ -85,8 +85,6 @@ std::string kept_in(const std::string& path) {
                      path == tune_path() ? "" : ", with MBS_TUNE=" + path);
 }
 
-}  // namespace
-
 int run_tune(const TuneOptions& given) {
   TuneOptions options = given;
   ExperimentOptions& e = options.experiment;
@@ -118,5 +116,54 @@ int run_tune(const TuneOptions& given) {
   fmt::print("{}\n", kept_in(path));
   return 0;
 }
+
+class Tune final : public Command {
+  TuneOptions o_;
+
+ public:
+  Tune() {
+    ExperimentOptions& e = o_.experiment;
+    e.arch.clear();
+  }
+
+ private:
+  void declare(Parser& parser) override {
+    ExperimentOptions& e = o_.experiment;
+    parser({"network,--arch,-a,--model", "network"}, e.arch);
+    parser({"--orders", "orders, separated by commas: il, mbs-fs, mbs1, mbs2, mbs-r"}, o_.orders);
+    parser({"--groupings", "ways to group, separated by commas: greedy, optimal"}, o_.groupings);
+    parser(
+        {"--buffers", "buffers, separated by commas; default: from 1/8 of the level 2 cache to 8 times that"},
+        o_.buffers);
+    parser(
+        {"--steps", "steps of one measurement, after one that is not counted; 0: a second's worth", 0, 1000},
+        o_.steps);
+    parser({"--rounds", "measurements of a plan that stays in the race", 1, 100}, o_.rounds);
+    parser({"--image-size", "height and width; 0: what the network usually takes", 0, 1024}, e.image_size);
+    option_lists::cores(e, parser);
+    option_lists::network(e, parser);
+    option_lists::fusion(e, parser);
+    parser({"--out", "file to keep the best in; default: $MBS_TUNE, or mbs/tune.json in ~/.config"}, o_.out);
+    option_lists::progress(o_.progress, parser);
+    option_lists::formats(o_, parser);
+  }
+
+  void settle(const Parser&) override {
+    ExperimentOptions& e = o_.experiment;
+    if (e.arch.empty())
+      fail_usage("mbs tune needs the name of a network, such as resnet20; `mbs tune --help` lists them");
+  }
+
+  int run() override { return run_tune(o_); }
+};
+
+}  // namespace
+
+NETWORK_COMMAND(
+    tune, Tune, "measure plans of a network on this machine; --buffer auto uses the best from then on",
+    "Measures plans of a network on this machine, a few steps of each in turn on synthetic images, "
+    "and keeps the best of each order for --buffer auto. Bits never depend on it.",
+    "  mbs tune resnet20\n  mbs tune resnet50 --batch-size 16 --rounds 2\n"
+    "  mbs tune resnet18 --stem cifar --orders mbs2,mbs-r --buffers 512KiB,1MiB --json\n")
 
 }  // namespace mbs

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "apps/measure/step_profile.h"
 #include "apps/training/experiment.h"
+#include "apps/training/step_profile.h"
 
 namespace mbs {
 

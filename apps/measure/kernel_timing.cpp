@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "apps/measure/median.h"
 #include "apps/measure/repetition.h"
+#include "apps/system/median.h"
 #include "engine/check.h"
 #include "engine/dataflow.h"
 #include "layers/shapes.h"

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <memory>
 
-#include "apps/measure/median.h"
 #include "apps/measure/repetition.h"
 #include "apps/resolve/machine_info.h"
+#include "apps/system/median.h"
 #include "engine/arena.h"
 #include "engine/parallel.h"
 #include "layers/kernels/roofline.h"

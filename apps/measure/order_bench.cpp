@@ -6,9 +6,9 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/measure/machine_limits.h"
-#include "apps/measure/median.h"
 #include "apps/report/number_text.h"
 #include "apps/system/child_process.h"
+#include "apps/system/median.h"
 #include "engine/check.h"
 
 namespace mbs {

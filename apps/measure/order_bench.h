@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "apps/commands/bench_options.h"
 #include "apps/measure/isolated_steps.h"
+#include "apps/options/options.h"
 #include "apps/report/progress.h"
 
 namespace mbs {

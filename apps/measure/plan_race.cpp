@@ -6,9 +6,9 @@
 #include <limits>
 
 #include "apps/measure/isolated_steps.h"
-#include "apps/measure/median.h"
 #include "apps/report/number_text.h"
 #include "apps/resolve/machine_info.h"
+#include "apps/system/median.h"
 #include "engine/check.h"
 
 namespace mbs {

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "apps/report/hand_out.h"
+
 namespace mbs {
 
 inline constexpr const char* kAccountingHelp =
@@ -23,7 +25,9 @@ struct OptionInfo {
                       ///< is its key
   const char* help;
   double min = -std::numeric_limits<double>::infinity(), max = std::numeric_limits<double>::infinity();
-  const char* choices = "";  ///< "gn|bn"; empty: anything
+  const char* choices = "";    ///< "gn|bn"; empty: anything
+  bool required = false;       ///< a word that must be given
+  const char* bare = nullptr;  ///< what the flag means without a value; null: it needs one
 };
 
 /// Data, network, order and machine: what decides what a training step computes.
@@ -72,19 +76,6 @@ struct TrainOptions {
   std::string resume;  ///< a run folder; empty: a new run
 };
 
-struct EvalOptions {
-  std::string run, split = "test", checkpoint = "best";
-  std::string data_dir;
-  int threads = 0;
-  bool mirrored = false, json = false;
-};
-
-struct PredictOptions {
-  std::string run, checkpoint = "best";
-  std::vector<std::string> images;
-  bool json = false;
-};
-
 struct PlanCliOptions {
   std::string arch, order = "mbs2", buffer = "10MiB", accounting = "paper", fusion = "auto";
   std::string grouping = "greedy", recompute = "cheap";
@@ -116,51 +107,28 @@ struct TuneOptions {
   bool json = false, csv = false;
 };
 
-struct DataOptions {
-  std::string action, name, dir, file;
-  int image_size = 0;
-  bool json = false;
-};
-
-/// `mbs simulate`.
-struct SimulateOptions {
-  std::vector<std::string> networks, configurations = {"all"};
-  std::vector<int> batch_sizes;                ///< per core; empty: the default of each network
-  std::vector<std::string> buffers, memories;  ///< empty: the machine's
-  std::string machine = "wavecore", accounting = "paper", grouping = "greedy", overlap = "layer";
-  std::string recompute = "cheap";
-  int chip_cores = 0;  ///< 0: the machine's
-  int chips = 1;
-  bool per_layer = false, roofline = false, print_machine = false;
-  bool json = false, csv = false;
-};
-
-/// `mbs paper`.
-struct PaperOptions {
-  std::string out;  ///< a folder; empty: print
-  std::string machine = "wavecore", accounting = "paper", grouping = "greedy", overlap = "layer";
-  bool json = false, csv = false;
-};
-
-/// `mbs gemm`.
-struct GemmOptions {
-  int64_t m = 0, n = 0, k = 0;
-  std::string dataflow = "ws", cycles = "all";
-  int rows = 128, cols = 128, tile_rows = 0;  ///< tile_rows 0: no limit
-  std::string buffer = "10MiB";
-  bool json = false, csv = false;
-};
-
 struct InfoOptions {
   bool json = false;
 };
 
-struct DemoOptions {
+/// `mbs bench step`. Of the experiment: what decides network, plan and machine.
+struct BenchStepOptions {
+  ExperimentOptions experiment;
+  std::vector<std::string> orders = {"baseline", "mbs2"};
+  int steps = 0;   ///< of one measurement; 0: about a second's worth
+  int rounds = 5;  ///< measurements of each order
   std::string progress = "auto";
-  int threads = 0;
+  Output output;
 };
 
 namespace option_lists {
+
+template <class Visit>
+void progress(std::string& mode, Visit&& visit) {
+  visit({"--progress", "bar = one refreshed line, plain = lines; auto: bar on a terminal", 0, 0,
+         "auto|bar|plain|none"},
+        mode);
+}
 
 template <class Visit>
 void data(ExperimentOptions& o, Visit&& visit) {
@@ -299,9 +267,36 @@ void run(TrainOptions& o, Visit&& visit) {
   visit({"--target-acc", "exit code 3 unless this test accuracy (0.9 = 90 %) is reached", 0, 1},
         o.target_acc);
   visit({"--log-interval", "steps from one log entry to the next", 1, 1e9}, o.log_interval);
-  visit({"--progress", "bar = one refreshed line, plain = lines; auto: bar on a terminal", 0, 0,
-         "auto|bar|plain|none"},
-        o.progress);
+  progress(o.progress, visit);
+}
+
+/// What `mbs simulate` and `mbs paper` run on and count by.
+template <class Options, class Visit>
+void model(Options& o, Visit&& visit) {
+  visit({"--machine", "wavecore, or a JSON file (`mbs simulate --print-machine` prints one to start from)"},
+        o.machine);
+  visit({"--accounting", kAccountingHelp}, o.accounting);
+  visit({"--grouping",
+         "which blocks share a sub-batch: greedy as published, or the best of all contiguous groupings", 0, 0,
+         "greedy|optimal"},
+        o.grouping);
+  visit({"--overlap",
+         "what of array, vector units and DRAM runs side by side: each layer's, the whole step's, or nothing",
+         0, 0, "layer|step|none"},
+        o.overlap);
+}
+
+/// For a command that prints tables.
+template <class Options, class Visit>
+void formats(Options& o, Visit&& visit) {
+  visit({"--json", "print JSON"}, o.json);
+  visit({"--csv", "print CSV"}, o.csv);
+}
+
+template <class Visit>
+void output(Output& o, Visit&& visit) {
+  formats(o, visit);
+  visit({"--out", "a file that gets the JSON, whatever is printed"}, o.out);
 }
 
 }  // namespace option_lists
@@ -320,10 +315,10 @@ void visit_train_options(TrainOptions& o, Visit&& visit) {
 /// The key of an option: "--arch,-a,--model" -> "arch".
 std::string option_key(const OptionInfo& info);
 
-/// Error (usage): a field is outside its range or not one of its choices; the message names the flag, what it
-/// was given and what it may be.
-void check_value(const OptionInfo& info, double value);
-void check_value(const OptionInfo& info, const std::string& value);
+/// Error (usage): a field is outside its range or not one of its choices; the message names the place that
+/// it comes from (empty: the command line), the flag, what it was given and what it may be.
+void check_value(const OptionInfo& info, double value, const std::string& where = "");
+void check_value(const OptionInfo& info, const std::string& value, const std::string& where = "");
 
 /// "10MiB", "512KiB", "1GiB", "1000000" or "4096B" in bytes. Error (usage): anything else.
 int64_t parse_bytes(const std::string& text);

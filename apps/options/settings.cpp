@@ -30,6 +30,9 @@ std::string_view trim(std::string_view text) {
 
 std::string flag_of(const OptionInfo& info) { return "--" + option_key(info); }
 
+/// What stands in front of an error.
+std::string before(const std::string& where) { return where.empty() ? "" : where + ": "; }
+
 std::string value_text(const std::string& v) { return v; }
 std::string value_text(const std::vector<int>& v) { return joined(v, ","); }
 template <class Scalar>
@@ -63,6 +66,14 @@ void read_value(const Setting& setting, std::vector<int>& field) {
     read_number(setting, text.substr(begin, end - begin), field.emplace_back());
     begin = end + 1;
   }
+}
+
+template <class Field>
+void check(const OptionInfo& info, const Field& field, const std::string& where) {
+  if constexpr (std::is_same_v<Field, std::string>)
+    check_value(info, field, where);
+  else if constexpr (std::is_arithmetic_v<Field> && !std::is_same_v<Field, bool>)
+    check_value(info, static_cast<double>(field), where);
 }
 
 std::string toml_text(const std::string& v) {
@@ -100,12 +111,13 @@ std::string option_key(const OptionInfo& info) {
   return std::string(names.substr(2, names.find(',') - 2));
 }
 
-void check_value(const OptionInfo& info, double value) {
+void check_value(const OptionInfo& info, double value, const std::string& where) {
   if (!(value >= info.min && value <= info.max))
-    fail_usage("{} is {}; it must be between {} and {}", flag_of(info), value, info.min, info.max);
+    fail_usage("{}{} is {}; it must be between {} and {}", before(where), flag_of(info), value, info.min,
+               info.max);
 }
 
-void check_value(const OptionInfo& info, const std::string& value) {
+void check_value(const OptionInfo& info, const std::string& value, const std::string& where) {
   const std::string choices = info.choices;
   if (choices.empty()) return;
   std::vector<std::string> known;
@@ -115,7 +127,8 @@ void check_value(const OptionInfo& info, const std::string& value) {
     begin = end + 1;
   }
   if (std::find(known.begin(), known.end(), value) == known.end())
-    fail_usage("{} is '{}'; it must be one of: {}", flag_of(info), value, joined(known, ", "));
+    fail_usage("{}{} is '{}'; it must be one of: {}", before(where), flag_of(info), value,
+               joined(known, ", "));
 }
 
 int64_t parse_bytes(const std::string& text) {
@@ -141,9 +154,24 @@ void apply_settings(const Settings& settings, TrainOptions& options) {
       fail_usage("{}: there is no option '{}'{}", setting.where, setting.key,
                  nearest_hint(setting.key, keys));
     visit_train_options(options, [&](const OptionInfo& info, auto& field) {
-      if (option_key(info) == setting.key) read_value(setting, field);
+      if (option_key(info) == setting.key) {
+        read_value(setting, field);
+        check(info, field, setting.where);
+      }
     });
   }
+}
+
+void apply_below_flags(const Parser& flags, Settings settings, TrainOptions& options) {
+  const std::vector<OptionText> known = flags.options();
+  std::erase_if(settings, [&](const Setting& setting) {
+    const std::string flag = "--" + setting.key;
+    const bool exists = std::any_of(known.begin(), known.end(), [&](const OptionText& option) {
+      return std::find(option.flags.begin(), option.flags.end(), flag) != option.flags.end();
+    });
+    return exists && flags.given(flag);
+  });
+  apply_settings(settings, options);
 }
 
 Settings settings_of(const TrainOptions& options) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "apps/options/options.h"
+#include "apps/options/parser.h"
 
 namespace mbs {
 
@@ -15,8 +16,12 @@ struct Setting {
 };
 using Settings = std::vector<Setting>;
 
-/// Sets fields by name. Error (usage): an unknown key (names the nearest), or a value that cannot be read.
+/// Sets fields by name. Error (usage): an unknown key (names the nearest), or a value that cannot be read or
+/// is out of range; the message names its place.
 void apply_settings(const Settings& settings, TrainOptions& options);
+
+/// The same, but for options that the command line was given: flags override config files and recipes.
+void apply_below_flags(const Parser& flags, Settings settings, TrainOptions& options);
 
 /// Every option with its value.
 Settings settings_of(const TrainOptions& options);

@@ -8,7 +8,7 @@
 
 namespace mbs {
 
-void hand_out(const BenchOutput& output, const nlohmann::ordered_json& json, const std::string& csv,
+void hand_out(const Output& output, const nlohmann::ordered_json& json, const std::string& csv,
               const std::string& text) {
   if (output.json)
     fmt::print("{}\n", json.dump(2));

@@ -1,22 +1,12 @@
 // What is on the screen while something runs: one refreshed line on a terminal, plain lines elsewhere.
 #pragma once
 
-#include <chrono>
 #include <cstdio>
 #include <string>
 
+#include "apps/system/stopwatch.h"
+
 namespace mbs {
-
-/// Seconds since it was made or restarted.
-class Stopwatch {
- public:
-  double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
-  void restart() { start_ = Clock::now(); }
-
- private:
-  using Clock = std::chrono::steady_clock;
-  Clock::time_point start_ = Clock::now();
-};
 
 /// Writes to one stream. Escape sequences are used in bar mode only, colours never.
 class Display {

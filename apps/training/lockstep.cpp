@@ -11,10 +11,10 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "apps/measure/median.h"
 #include "apps/report/number_text.h"
 #include "apps/system/child_process.h"
 #include "apps/system/hash.h"
+#include "apps/system/median.h"
 #include "apps/training/lockstep_worker.h"
 #include "engine/check.h"
 #include "engine/real.h"

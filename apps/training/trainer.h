@@ -5,10 +5,10 @@
 #include <span>
 #include <vector>
 
-#include "apps/measure/profiler.h"
 #include "apps/training/checkpoint.h"
 #include "apps/training/evaluator.h"
 #include "apps/training/experiment.h"
+#include "apps/training/profiler.h"
 #include "engine/data_parallel.h"
 
 namespace mbs {

@@ -12,9 +12,9 @@
 #include <cstdlib>
 #include <vector>
 
-#include "apps/measure/median.h"
 #include "apps/report/progress.h"
 #include "apps/system/child_process.h"
+#include "apps/system/median.h"
 
 namespace {
 

@@ -16,8 +16,8 @@
 #include <optional>
 #include <unordered_map>
 
-#include "apps/measure/median.h"
 #include "apps/measure/repetition.h"
+#include "apps/system/median.h"
 #include "engine/check.h"
 #include "engine/spec.h"
 #include "layers/shapes.h"

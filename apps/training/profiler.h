@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "apps/measure/step_profile.h"
+#include "apps/training/step_profile.h"
 #include "engine/event.h"
 #include "engine/network.h"
 

@@ -1,4 +1,4 @@
-#include "apps/measure/profiler.h"
+#include "apps/training/profiler.h"
 
 #include <algorithm>
 
